@@ -1,0 +1,305 @@
+"""Writes a dataset directory: shard by shard, in any order, by any number of processes.
+
+    writer = DatasetWriter(out, name="train", kind="examples", layout=layout, num_shards=64, ...)
+    writer.open()
+    if writer.finished() is None:
+        done = writer.done_shards()
+        for index in range(64):
+            if index not in done:
+                writer.write_shard(index, rows_of(index))
+        writer.finish(accounting=counts)
+
+The same rows give the same bytes, however often and by whomever they are written: rows are placed
+by their keys alone, so a killed run goes on where it stopped and two attempts at a shard do no
+harm. The writer is a frozen value: pickle it and send it to the workers.
+"""
+
+# N rows of a shard
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from limbeck.config.errors import LimbeckError, UsageError
+from limbeck.records.canonical import differences
+from limbeck.records.directory import (
+    JOB,
+    check_files,
+    describe_foreign,
+    foreign_files,
+    own_names,
+)
+from limbeck.records.files import atomic_write, remove_leftovers
+from limbeck.records.job import Job, unseal
+from limbeck.records.layout import Layout
+from limbeck.records.manifest import MANIFEST, Content, Manifest, Provenance, read_manifest
+from limbeck.records.shard import ShardSummary, shard_files
+from limbeck.records.shard_writer import Rows, write_shard_files
+
+__all__ = ["DatasetWriter", "Rows"]
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetWriter:
+    """A dataset directory being written."""
+
+    directory: str
+    """Where; made by `open`."""
+    _: dataclasses.KW_ONLY
+    name: str
+    """Dataset name, the start of its files' names."""
+    kind: str
+    """'documents', 'examples' or 'labels'."""
+    layout: Layout
+    """Feature table."""
+    num_shards: int
+    """Number of shards; part of the dataset's id."""
+    settings: Mapping[str, Any]
+    """Every setting that affects content."""
+    parents: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Role -> dataset id of each dataset that this one is made from."""
+    tokenizer: Mapping[str, Any] | None = None
+    """Tokenizer kind, fingerprint, vocab_size."""
+    teacher: Mapping[str, Any] | None = None
+    """Teacher fingerprint and shape."""
+    seed: int | None = None
+    """Seed of every random choice."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings by making the job of them."""
+        object.__setattr__(self, "directory", os.fspath(self.directory))
+        _ = self.job
+
+    @property
+    def job(self) -> Job:
+        """Every setting that decides the bytes."""
+        return Job(
+            name=self.name,
+            kind=self.kind,
+            layout=self.layout,
+            num_shards=self.num_shards,
+            settings=dict(self.settings),
+            parents=dict(self.parents),
+            tokenizer=None if self.tokenizer is None else dict(self.tokenizer),
+            teacher=None if self.teacher is None else dict(self.teacher),
+            seed=self.seed,
+        )
+
+    def open(self) -> None:
+        """Makes the directory and takes it for this job.
+
+        Raises:
+          UsageError: the directory holds another job's output (listing what differs), files that
+            are not ours, or is no directory.
+        """
+        job, path = self.job, os.path.join(self.directory, JOB)
+        try:
+            os.makedirs(self.directory, exist_ok=True)
+            foreign = foreign_files(self.directory, job)
+            there = self._job_there()
+        except FileExistsError as error:
+            raise UsageError(f"{self.directory}: is a file, not a directory") from error
+        differs = job.differences(there) if there is not None else []
+        if differs:
+            raise UsageError(
+                f"{self.directory} holds another run's output: {'; '.join(differs)}; "
+                "choose another --out or delete it"
+            )
+        if foreign:
+            raise UsageError(
+                f"{self.directory}: holds files that are not this dataset's: "
+                f"{describe_foreign(foreign, job)}; choose another --out or move them"
+            )
+        if there is None and any(n in own_names(job) for n in os.listdir(self.directory)):
+            raise UsageError(
+                f"{self.directory}: holds shards and no {JOB}, so nobody knows what they are; "
+                "choose another --out or delete it"
+            )
+        if not os.path.exists(path):
+            atomic_write(path, job.to_bytes())
+
+    def finished(self) -> Manifest | None:
+        """Returns the manifest if this job is complete, None if there is work left.
+
+        Raises:
+          LimbeckError: there is a manifest, and the directory is not what it says.
+        """
+        try:
+            manifest = read_manifest(self.directory)
+        except FileNotFoundError:
+            return None
+        differs = self.job.differences(manifest.content.job.to_json())
+        if differs:
+            raise LimbeckError(
+                f"{self.directory}: {MANIFEST} is another run's: {'; '.join(differs)}; "
+                "choose another --out or delete the directory"
+            )
+        check_files(self.directory, manifest.content)
+        return manifest
+
+    def done_shards(self) -> dict[int, ShardSummary]:
+        """Returns the finished shards, each byte of them read and hashed.
+
+        Removes leftovers of killed processes, so call it once, before workers start. A shard whose
+        bytes are not what its JSON says is reported as not done, with a warning.
+        """
+        job = self.job
+        remove_leftovers(self.directory, own_names(job))
+        done = {}
+        for index in range(self.num_shards):
+            try:
+                summary = self._read_summary(job, index)
+            except LimbeckError as error:
+                LOG.warning("%s; the shard will be written again", error)
+                continue
+            if summary is None:
+                continue
+            for name, size, sha256 in (
+                (summary.name, summary.bytes, summary.sha256),
+                (summary.index_name, summary.index_bytes, summary.index_sha256),
+            ):
+                path = os.path.join(self.directory, name)
+                if not _matches(path, size, sha256):
+                    LOG.warning("%s: not what its JSON says; will be written again", path)
+                    break
+            else:
+                done[index] = summary
+        return done
+
+    def write_shard(
+        self,
+        index: int,
+        rows: Rows,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        labelled_positions: int = 0,
+    ) -> ShardSummary:
+        """Writes one shard: data, then index, then its JSON, each whole or not at all.
+
+        Args:
+          index: number of the shard.
+          rows: all rows of the shard, in any order; sorted here by (order_hash, key).
+          lengths: (N,) tokens of each row, in the order of `rows`; None leaves the column out.
+          labelled_positions: positions that carry a label, over all rows.
+
+        Raises:
+          LimbeckError: a key occurs twice or belongs to another shard, or the disk is full.
+          ValueError: a field is missing, unknown, or of another dtype or shape.
+        """
+        self._check_taken()
+        return write_shard_files(
+            self.directory,
+            self.job,
+            index,
+            rows,
+            lengths=lengths,
+            labelled_positions=labelled_positions,
+        )
+
+    def finish(
+        self, accounting: Mapping[str, Any] | None = None, provenance: Provenance | None = None
+    ) -> Manifest:
+        """Writes `manifest.json`, after which the directory is a dataset and nothing is added.
+
+        Args:
+          accounting: items in, kept, and filtered by reason; part of the dataset's id.
+          provenance: who wrote it; no part of the id.
+
+        Raises:
+          LimbeckError: a shard is missing, or the directory holds what is not ours.
+        """
+        job = self.job
+        self._check_taken(complete_too=True)
+        found = {i: self._read_summary(job, i) for i in range(self.num_shards)}
+        missing = [index for index, summary in found.items() if summary is None]
+        if missing:
+            raise LimbeckError(
+                f"{self.directory}: {len(missing)} of {self.num_shards} shards are not written, "
+                f"first shard {missing[0]}; run the command again"
+            )
+        content = Content(
+            kind=self.kind,
+            name=self.name,
+            layout=self.layout,
+            shards=tuple(summary for summary in found.values() if summary is not None),
+            settings=job.settings,
+            parents=job.parents,
+            tokenizer=job.tokenizer,
+            teacher=job.teacher,
+            seed=self.seed,
+            accounting=None if accounting is None else dict(accounting),
+        )
+        remove_leftovers(self.directory, own_names(job))
+        check_files(self.directory, content)
+        return self._commit(Manifest(content=content, provenance=provenance or Provenance()))
+
+    def _commit(self, manifest: Manifest) -> Manifest:
+        path = os.path.join(self.directory, MANIFEST)
+        try:
+            there = read_manifest(self.directory)
+        except FileNotFoundError:
+            atomic_write(path, manifest.to_bytes())
+            return manifest
+        if there.id != manifest.id:
+            differs = differences(there.content.to_json(), manifest.content.to_json())
+            raise LimbeckError(f"{path}: is there and differs: {'; '.join(differs)}; delete it")
+        return there
+
+    def _job_there(self) -> dict[str, Any] | None:
+        """Returns the job that the directory was taken for, as JSON."""
+        try:
+            with open(os.path.join(self.directory, JOB), "rb") as file:
+                return unseal(file.read(), file.name)
+        except FileNotFoundError:
+            pass
+        except LimbeckError as error:
+            raise UsageError(f"{error}; choose another --out or delete the directory") from error
+        try:
+            return read_manifest(self.directory).content.job.to_json()
+        except FileNotFoundError:
+            return None
+        except LimbeckError as error:
+            raise UsageError(f"{error}; choose another --out or delete the directory") from error
+
+    def _check_taken(self, *, complete_too: bool = False) -> None:
+        """Refuses to write where `open` was not called, or where a dataset is complete."""
+        path = os.path.join(self.directory, JOB)
+        try:
+            with open(path, "rb") as file:
+                mine = file.read() == self.job.to_bytes()
+        except FileNotFoundError:
+            raise LimbeckError(f"{path}: missing; call open() before writing shards") from None
+        if not mine:
+            raise LimbeckError(f"{path}: the directory was taken by another job meanwhile")
+        if not complete_too and os.path.exists(os.path.join(self.directory, MANIFEST)):
+            raise LimbeckError(
+                f"{self.directory}: complete already; delete {MANIFEST} to write a shard again"
+            )
+
+    def _read_summary(self, job: Job, index: int) -> ShardSummary | None:
+        path = os.path.join(self.directory, shard_files(self.name, index, self.num_shards)[2])
+        try:
+            with open(path, "rb") as file:
+                summary = job.read_shard(file.read(), path)
+        except FileNotFoundError:
+            return None
+        if summary.name != shard_files(self.name, index, self.num_shards)[0]:
+            raise LimbeckError(f"{path}: says that it is of {summary.name!r}")
+        return summary
+
+
+def _matches(path: str, size: int, sha256: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size != size:
+                return False
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except FileNotFoundError:
+        return False

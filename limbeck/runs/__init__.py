@@ -1,0 +1,21 @@
+"""A run's directory, metrics, progress line and heartbeats. No TensorFlow."""
+
+from limbeck.runs.directory import RunDirectory
+from limbeck.runs.heartbeat import Heartbeat, read_heartbeats
+from limbeck.runs.metrics import MetricsLog, read_metrics, truncate_metrics
+from limbeck.runs.names import METRICS, Metric, metric
+from limbeck.runs.progress import Progress, progress_line
+
+__all__ = [
+    "METRICS",
+    "Heartbeat",
+    "Metric",
+    "MetricsLog",
+    "Progress",
+    "RunDirectory",
+    "metric",
+    "progress_line",
+    "read_heartbeats",
+    "read_metrics",
+    "truncate_metrics",
+]

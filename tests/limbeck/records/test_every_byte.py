@@ -1,0 +1,94 @@
+"""Any single changed byte in any file of a dataset is noticed, by a read and by verify."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from limbeck.config.errors import LimbeckError
+from limbeck.records import open_dataset
+from limbeck.records.verify import verify
+
+pytestmark = pytest.mark.faults
+
+
+def read_all(directory: Path) -> None:
+    with open_dataset(directory) as dataset:
+        if dataset.layout.stride_is_fixed:
+            dataset.read(np.arange(dataset.num_rows))
+        else:
+            list(dataset.iterate())
+
+
+def is_noticed_by_read(directory: Path) -> bool:
+    try:
+        read_all(directory)
+    except LimbeckError:
+        return True
+    return False
+
+
+def is_noticed_by_verify(directory: Path) -> bool:
+    try:
+        return bool(verify(str(directory)))
+    except LimbeckError:
+        return True
+
+
+@pytest.fixture(scope="module")
+def tiny(tools, tmp_path_factory):
+    """One shard with two records of each kind."""
+    root = tmp_path_factory.mktemp("tiny")
+    tools.write_examples(root / "examples", 2, num_shards=1)
+    tools.write_labels(root / "labels", root / "examples")
+    tools.write_documents(root / "documents", 2, num_shards=1)
+    return root
+
+
+def flip_every_byte(directory: Path, pattern: str, is_noticed: Callable[[Path], bool]) -> int:
+    """Flips one bit of each byte of each file in turn; returns how many bytes that were."""
+    assert not is_noticed(directory)
+    total = 0
+    for path in sorted(directory.glob(pattern)):
+        data = path.read_bytes()
+        for at in range(len(data)):
+            damaged = bytearray(data)
+            damaged[at] ^= 1 << at % 8  # each bit of a byte has its turn
+            path.write_bytes(damaged)
+            assert is_noticed(directory), f"{path.name}, byte {at}"
+        path.write_bytes(data)
+        total += len(data)
+    assert not is_noticed(directory)
+    return total
+
+
+@pytest.mark.parametrize("kind", ["examples", "labels", "documents"])
+def test_any_single_flipped_byte_in_any_file_is_found_by_verify(tiny, tmp_path, kind):
+    directory = tmp_path / kind
+    shutil.copytree(tiny / kind, directory)
+    total = flip_every_byte(directory, "*", is_noticed_by_verify)
+    assert total == sum(path.stat().st_size for path in directory.iterdir()) > 2000
+    assert len(list(directory.iterdir())) == 5
+
+
+@pytest.mark.parametrize("kind", ["examples", "labels", "documents"])
+def test_any_single_flipped_byte_is_found_by_an_ordinary_read(tiny, tmp_path, kind):
+    directory = tmp_path / kind
+    shutil.copytree(tiny / kind, directory)
+    # The JSON files are checked by the same function in both, and verify has had its turn.
+    for pattern in ("*.tfrecord", "*.index"):
+        assert flip_every_byte(directory, pattern, is_noticed_by_read) > 100
+
+
+@pytest.mark.parametrize("kind", ["examples", "labels", "documents"])
+def test_cut_at_any_byte_of_any_file_is_noticed(tiny, tmp_path, kind):
+    directory = tmp_path / kind
+    shutil.copytree(tiny / kind, directory)
+    for path in sorted(directory.iterdir()):
+        data = path.read_bytes()
+        for cut in range(0, len(data), 3):
+            path.write_bytes(data[:cut])
+            assert is_noticed_by_read(directory), f"{path.name}, cut to {cut}"
+        path.write_bytes(data)
