@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 
 from limbeck.config.errors import LimbeckError, UsageError
-from limbeck.records.errors import FIX
+from limbeck.records.errors import FIX, FIX_JSON
 from limbeck.records.files import final_name, is_temporary
 from limbeck.records.job import Job
 from limbeck.records.manifest import MANIFEST, Content, Manifest, read_manifest
@@ -67,10 +67,11 @@ def file_problems(directory: str, content: Content) -> Iterator[str]:
     jsons = {shard.json_name: job.shard_bytes(shard) for shard in content.shards}
     for name, expected in {JOB: job.to_bytes(), **jsons}.items():
         path = os.path.join(directory, name)
-        yield from _size_problems(path, len(expected)) or _byte_problems(path, expected)
+        fix = FIX_JSON if name == JOB else FIX
+        yield from _size_problems(path, len(expected), fix) or _byte_problems(path, expected, fix)
     for shard in content.shards:
         for name, size in ((shard.name, shard.bytes), (shard.index_name, shard.index_bytes)):
-            yield from _size_problems(os.path.join(directory, name), size)
+            yield from _size_problems(os.path.join(directory, name), size, FIX)
 
 
 def read_finished(directory: str) -> Manifest:
@@ -99,28 +100,29 @@ def _describe(name: str, job: Job) -> str:
     return f"{name} (of another run, with {int(match['total'])} shards; ours has {job.num_shards})"
 
 
-def _size_problems(path: str, expected: int) -> list[str]:
+def _size_problems(path: str, expected: int, fix: str) -> list[str]:
     try:
         found = os.stat(path)
     except FileNotFoundError:
-        return [f"{path}: missing; the manifest lists it; {FIX}"]
+        return [f"{path}: missing; the manifest lists it; {fix}"]
     if not stat.S_ISREG(found.st_mode):
-        return [f"{path}: not a file; {FIX}"]
+        return [f"{path}: not a file; {fix}"]
     if found.st_size == expected:
         return []
     how = "cut short" if found.st_size < expected else "too long"
-    return [f"{path}: {how}: expected {expected} bytes, found {found.st_size}; {FIX}"]
+    return [f"{path}: {how}: expected {expected} bytes, found {found.st_size}; {fix}"]
 
 
-def _byte_problems(path: str, expected: bytes) -> list[str]:
+def _byte_problems(path: str, expected: bytes, fix: str) -> list[str]:
     with open(path, "rb") as file:
         found = file.read(len(expected))
     if found == expected:
         return []
-    at = next(i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b)
+    pairs = enumerate(zip(expected, found, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), len(found))
     return [
         f"{path}: byte {at}: expected {expected[at : at + 8]!r}, found {found[at : at + 8]!r}: "
-        f"it does not fit the manifest; {FIX}"
+        f"it does not fit the manifest; {fix}"
     ]
 
 

@@ -2,13 +2,21 @@
 
 from limbeck.config.errors import LimbeckError
 
-__all__ = ["FIX", "CorruptRecord"]
+__all__ = ["FIX", "FIX_JSON", "CorruptRecord", "FormatError"]
 
 # The same way out for every damaged file of a finished dataset.
 FIX = (
     "restore the file from a copy, or delete it together with manifest.json and run the command "
     "that wrote the directory again"
 )
+# job.json and manifest.json are written anew from the shards.
+FIX_JSON = (
+    "restore the file from a copy, or delete it and run the command that wrote the directory again"
+)
+
+
+class FormatError(LimbeckError):
+    """A file of a format version that this program does not read."""
 
 
 class CorruptRecord(LimbeckError):

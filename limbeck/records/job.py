@@ -10,6 +10,7 @@ from typing import Any
 
 from limbeck.config.errors import LimbeckError
 from limbeck.records.canonical import canonical, differences, parse_canonical, plain, sha256_of
+from limbeck.records.errors import FormatError
 from limbeck.records.layout import DIGEST, Layout
 from limbeck.records.shard import DATASET_NAME, MAX_SHARDS, ShardSummary
 
@@ -52,7 +53,7 @@ def check_format(version: Any, where: str) -> None:
             if type(version) is int and version > FORMAT_VERSION
             else "it was not written by limbeck, or damaged"
         )
-        raise LimbeckError(
+        raise FormatError(
             f"{where}: format_version is {version!r} and this program reads {FORMAT_VERSION}: "
             f"{way_out}"
         )

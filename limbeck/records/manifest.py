@@ -18,6 +18,7 @@ from typing import Any
 from limbeck import __version__
 from limbeck.config.errors import LimbeckError
 from limbeck.records.canonical import plain, sha256_of
+from limbeck.records.errors import FIX_JSON, FormatError
 from limbeck.records.job import FORMAT_VERSION, Job, check_format, seal, unseal
 from limbeck.records.layout import Layout
 from limbeck.records.shard import ShardSummary, shard_files
@@ -216,11 +217,21 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
 
     Raises:
       FileNotFoundError: there is none.
-      LimbeckError: naming the file and what is wrong with it.
+      LimbeckError: naming the file, what is wrong with it, and the way out.
     """
     path = os.path.join(directory, MANIFEST)
     with open(path, "rb") as file:
-        value = unseal(file.read(), path)
+        data = file.read()
+    try:
+        return _read(data, path)
+    except FormatError:
+        raise
+    except LimbeckError as error:
+        raise LimbeckError(f"{error}; {FIX_JSON}") from error
+
+
+def _read(data: bytes, path: str) -> Manifest:
+    value = unseal(data, path)
     if value.keys() != {"content", "id", "provenance"}:
         raise LimbeckError(f"{path}: expected content, id and provenance, found {sorted(value)}")
     if value["id"] != sha256_of(value["content"]):

@@ -17,8 +17,6 @@ harm. The writer is a frozen value: pickle it and send it to the workers.
 # N rows of a shard
 
 import dataclasses
-import hashlib
-import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -35,15 +33,14 @@ from limbeck.records.directory import (
     own_names,
 )
 from limbeck.records.files import atomic_write, remove_leftovers
-from limbeck.records.job import Job, unseal
+from limbeck.records.job import Job
 from limbeck.records.layout import Layout
 from limbeck.records.manifest import MANIFEST, Content, Manifest, Provenance, read_manifest
-from limbeck.records.shard import ShardSummary, shard_files
+from limbeck.records.resume import check_taken, finished_shards, job_there, read_summary
+from limbeck.records.shard import ShardSummary
 from limbeck.records.shard_writer import Rows, write_shard_files
 
 __all__ = ["DatasetWriter", "Rows"]
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +100,7 @@ class DatasetWriter:
         try:
             os.makedirs(self.directory, exist_ok=True)
             foreign = foreign_files(self.directory, job)
-            there = self._job_there()
+            there = job_there(self.directory)
         except FileExistsError as error:
             raise UsageError(f"{self.directory}: is a file, not a directory") from error
         differs = job.differences(there) if there is not None else []
@@ -152,26 +149,7 @@ class DatasetWriter:
         """
         job = self.job
         remove_leftovers(self.directory, own_names(job))
-        done = {}
-        for index in range(self.num_shards):
-            try:
-                summary = self._read_summary(job, index)
-            except LimbeckError as error:
-                LOG.warning("%s; the shard will be written again", error)
-                continue
-            if summary is None:
-                continue
-            for name, size, sha256 in (
-                (summary.name, summary.bytes, summary.sha256),
-                (summary.index_name, summary.index_bytes, summary.index_sha256),
-            ):
-                path = os.path.join(self.directory, name)
-                if not _matches(path, size, sha256):
-                    LOG.warning("%s: not what its JSON says; will be written again", path)
-                    break
-            else:
-                done[index] = summary
-        return done
+        return finished_shards(self.directory, job)
 
     def write_shard(
         self,
@@ -193,7 +171,11 @@ class DatasetWriter:
           LimbeckError: a key occurs twice or belongs to another shard, or the disk is full.
           ValueError: a field is missing, unknown, or of another dtype or shape.
         """
-        self._check_taken()
+        check_taken(self.directory, self.job)
+        if os.path.exists(os.path.join(self.directory, MANIFEST)):
+            raise LimbeckError(
+                f"{self.directory}: complete already; delete {MANIFEST} to write a shard again"
+            )
         return write_shard_files(
             self.directory,
             self.job,
@@ -216,8 +198,8 @@ class DatasetWriter:
           LimbeckError: a shard is missing, or the directory holds what is not ours.
         """
         job = self.job
-        self._check_taken(complete_too=True)
-        found = {i: self._read_summary(job, i) for i in range(self.num_shards)}
+        check_taken(self.directory, job)
+        found = {i: read_summary(self.directory, job, i) for i in range(self.num_shards)}
         missing = [index for index, summary in found.items() if summary is None]
         if missing:
             raise LimbeckError(
@@ -251,55 +233,3 @@ class DatasetWriter:
             differs = differences(there.content.to_json(), manifest.content.to_json())
             raise LimbeckError(f"{path}: is there and differs: {'; '.join(differs)}; delete it")
         return there
-
-    def _job_there(self) -> dict[str, Any] | None:
-        """Returns the job that the directory was taken for, as JSON."""
-        try:
-            with open(os.path.join(self.directory, JOB), "rb") as file:
-                return unseal(file.read(), file.name)
-        except FileNotFoundError:
-            pass
-        except LimbeckError as error:
-            raise UsageError(f"{error}; choose another --out or delete the directory") from error
-        try:
-            return read_manifest(self.directory).content.job.to_json()
-        except FileNotFoundError:
-            return None
-        except LimbeckError as error:
-            raise UsageError(f"{error}; choose another --out or delete the directory") from error
-
-    def _check_taken(self, *, complete_too: bool = False) -> None:
-        """Refuses to write where `open` was not called, or where a dataset is complete."""
-        path = os.path.join(self.directory, JOB)
-        try:
-            with open(path, "rb") as file:
-                mine = file.read() == self.job.to_bytes()
-        except FileNotFoundError:
-            raise LimbeckError(f"{path}: missing; call open() before writing shards") from None
-        if not mine:
-            raise LimbeckError(f"{path}: the directory was taken by another job meanwhile")
-        if not complete_too and os.path.exists(os.path.join(self.directory, MANIFEST)):
-            raise LimbeckError(
-                f"{self.directory}: complete already; delete {MANIFEST} to write a shard again"
-            )
-
-    def _read_summary(self, job: Job, index: int) -> ShardSummary | None:
-        path = os.path.join(self.directory, shard_files(self.name, index, self.num_shards)[2])
-        try:
-            with open(path, "rb") as file:
-                summary = job.read_shard(file.read(), path)
-        except FileNotFoundError:
-            return None
-        if summary.name != shard_files(self.name, index, self.num_shards)[0]:
-            raise LimbeckError(f"{path}: says that it is of {summary.name!r}")
-        return summary
-
-
-def _matches(path: str, size: int, sha256: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size != size:
-                return False
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except FileNotFoundError:
-        return False

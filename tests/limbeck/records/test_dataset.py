@@ -92,6 +92,20 @@ def test_documents_are_read_one_by_one(tools, masters):
             dataset.lengths()
 
 
+def test_tensorflow_reads_the_same_shard(large):
+    tf = pytest.importorskip("tensorflow")
+    directory, expected = large
+    string = tf.io.FixedLenFeature([], tf.string)
+    found = {"ids": [], "key": []}
+    for path in sorted(directory.glob("*.tfrecord")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            parsed = tf.io.parse_single_example(record, {name: string for name in expected})
+            found["ids"].append(tf.io.decode_raw(parsed["ids"], tf.uint16).numpy())
+            found["key"].append(parsed["key"].numpy())
+    assert (np.stack(found["ids"]) == expected["ids"]).all()
+    assert found["key"] == list(map(bytes, expected["key"]))
+
+
 @pytest.mark.parametrize("rows", [[-1], [NUM_ROWS], [0, 10**12]])
 def test_row_that_is_not_there_is_refused(large, rows):
     with open_dataset(large[0]) as dataset:

@@ -1,5 +1,6 @@
 """Any single changed byte in any file of a dataset is noticed, by a read and by verify."""
 
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,46 @@ def test_any_single_flipped_byte_is_found_by_an_ordinary_read(tiny, tmp_path, ki
     # The JSON files are checked by the same function in both, and verify has had its turn.
     for pattern in ("*.tfrecord", "*.index"):
         assert flip_every_byte(directory, pattern, is_noticed_by_read) > 100
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """A cut, an insertion, a block of zeros, a doubled block, two blocks swapped, or noise."""
+    size = rng.randrange(1, max(2, len(data) // 2))
+    at = rng.randrange(0, len(data) - size + 1)
+    block, before, after = data[at : at + size], data[:at], data[at + size :]
+    kind = rng.randrange(6)
+    if kind == 0:
+        return before + after
+    if kind == 1:
+        return before + block + block + after
+    if kind == 2:
+        return before + bytes(size) + after
+    if kind == 3:  # one block over another: the size stays
+        to = rng.randrange(0, len(data) - size + 1)
+        return data[:to] + block + data[to + size :]
+    if kind == 4:
+        half = size // 2
+        return before + block[half:] + block[:half] + after
+    return before + rng.randbytes(size) + after
+
+
+@pytest.mark.parametrize("kind", ["examples", "labels", "documents"])
+def test_random_damage_of_any_file_is_noticed(masters, tmp_path, kind):
+    rng = random.Random(kind)
+    directory = tmp_path / kind
+    shutil.copytree(masters / kind, directory)
+    paths, changed = sorted(directory.iterdir()), 0
+    for _ in range(400):
+        path = rng.choice(paths)
+        data = path.read_bytes()
+        damaged = mutate(data, rng)
+        if damaged == data:
+            continue
+        changed += 1
+        path.write_bytes(damaged)
+        assert is_noticed_by_read(directory), path.name
+        path.write_bytes(data)
+    assert changed > 300
 
 
 @pytest.mark.parametrize("kind", ["examples", "labels", "documents"])

@@ -1,15 +1,9 @@
 """Writing: same rows, same bytes; resume; other jobs and foreign files refused."""
 
 import dataclasses
-import logging
 import os
 import pickle
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,8 +12,7 @@ import numpy as np
 import pytest
 
 from limbeck.config.errors import LimbeckError, UsageError
-from limbeck.records import open_dataset, shard_writer, shards_of
-from limbeck.records.files import temporary_name
+from limbeck.records import shard_writer, shards_of
 from limbeck.records.manifest import MANIFEST
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,52 +88,6 @@ def test_writer_can_be_pickled(tools, tmp_path):
     writer = tools.examples_writer(tmp_path)
     copy = pickle.loads(pickle.dumps(writer))
     assert copy == writer and copy.job.fingerprint == writer.job.fingerprint
-
-
-def test_resume_finds_finished_shards_and_removes_leftovers(tools, tmp_path, masters):
-    writer = tools.examples_writer(tmp_path)
-    writer.open()
-    assert writer.finished() is None and writer.done_shards() == {}
-    tools.write_shards(writer, tools.example_rows(12), indices=[1])
-    (tmp_path / temporary_name(DATA)).write_bytes(b"half")
-    (tmp_path / temporary_name(MANIFEST)).write_bytes(b"half")
-    writer.open()
-    assert list(writer.done_shards()) == [1]
-    assert len(contents(tmp_path)) == 4  # job.json and the three files of shard 1
-    with pytest.raises(LimbeckError, match="1 of 2 shards are not written, first shard 0"):
-        writer.finish()
-    tools.write_shards(writer, tools.example_rows(12), indices=[0])
-    assert sorted(writer.done_shards()) == [0, 1]
-    accounting = {"in": 12, "kept": 12}
-    manifest = writer.finish(accounting=accounting, provenance=tools.provenance)
-    assert contents(tmp_path) == contents(masters / "examples")
-    found = writer.finished()
-    assert found is not None and found.id == manifest.id
-
-
-@pytest.mark.parametrize("part", ["tfrecord", "index", "json"])
-@pytest.mark.parametrize("fault", ["flip", "cut", "remove"])
-def test_damaged_finished_shard_is_written_again(tools, copies, caplog, part, fault):
-    directory = copies / "examples"
-    (directory / MANIFEST).unlink()
-    path = directory / f"train-00000-of-00002.{part}"
-    data = path.read_bytes()
-    if fault == "flip":
-        path.write_bytes(data[:30] + bytes([data[30] ^ 1]) + data[31:])
-    elif fault == "cut":
-        path.write_bytes(data[:-1])
-    else:
-        path.unlink()
-    writer = tools.examples_writer(directory)
-    writer.open()
-    with caplog.at_level(logging.WARNING):
-        assert list(writer.done_shards()) == [1]
-    # A shard without its JSON was never finished: nothing to warn about.
-    assert bool(caplog.messages) == ((part, fault) != ("json", "remove"))
-    assert all(str(path.with_suffix("")) in message for message in caplog.messages)
-    tools.write_shards(writer, tools.example_rows(12), indices=[0])
-    writer.finish(accounting={"in": 12, "kept": 12})
-    assert path.read_bytes() == data
 
 
 @pytest.mark.parametrize(
@@ -343,57 +290,3 @@ def test_name_that_is_no_file_name_is_refused(tools, tmp_path, name):
 def test_impossible_job_is_refused(tools, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         tools.examples_writer(tmp_path, **changes)
-
-
-# Writes 24 shards as slowly as a real job would, from wherever the last run stopped.
-JOB = """
-import sys, time
-import numpy as np
-sys.path.insert(0, sys.argv[2])
-from conftest import example_rows, examples_writer, write_shards, PROVENANCE
-writer = examples_writer(sys.argv[1], num_shards=24)
-writer.open()
-print("open", flush=True)
-if writer.finished() is None:
-    done = writer.done_shards()
-    rows = example_rows(6000)
-    for index in range(24):
-        if index not in done:
-            write_shards(writer, rows, [index])
-            print(index, flush=True)
-    writer.finish(accounting={"in": 6000}, provenance=PROVENANCE)
-"""
-
-
-@pytest.mark.faults
-def test_job_killed_at_random_instants_ends_in_the_same_bytes(tmp_path):
-    rng = random.Random(0)
-    here = str(Path(__file__).parent)
-
-    def start(directory):
-        line = [sys.executable, "-c", JOB, str(directory), here]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(line, stdout=subprocess.PIPE, env=environment, text=True)
-
-    with start(tmp_path / "whole") as whole:
-        assert whole.wait(timeout=120) == 0
-    kills = 0
-    while kills < 40:
-        with start(tmp_path / "killed") as process:
-            assert process.stdout is not None
-            if process.stdout.readline() == "open\n":
-                time.sleep(rng.random() * 0.2)
-            process.send_signal(signal.SIGKILL)
-            if process.wait(timeout=120) == 0:
-                break
-        kills += 1
-        if (tmp_path / "killed" / MANIFEST).exists():
-            break  # killed between its last write and its end
-        with pytest.raises(LimbeckError, match="no manifest.json"):
-            open_dataset(tmp_path / "killed")
-    assert kills >= 3
-    with start(tmp_path / "killed") as last:
-        assert last.wait(timeout=120) == 0
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    with open_dataset(tmp_path / "killed") as dataset:
-        assert dataset.num_rows == 6000

@@ -1,0 +1,22 @@
+"""Stands for `python -m beam_pipelines.labels`, which is still to come."""
+
+from collections.abc import Sequence
+
+from beam_pipelines.command import later, run_module
+
+__all__ = ["main"]
+
+PROG = "beam_pipelines.labels"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Says what brings this command, and exits with 2."""
+    later(
+        PROG,
+        "the work on Beam extraction over many machines; python -m extract run labels on this one",
+        argv,
+    )
+
+
+if __name__ == "__main__":
+    run_module(PROG)

@@ -1,0 +1,107 @@
+"""What the ranks of a run do together. Without a launcher, each is the identity.
+
+All ranks must call the same collectives in the same order, each with an equal name. Gradients
+travel as one named group in fixed order: reduced one by one, three ranks gave other bits from run
+to run.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "barrier",
+    "broadcast_bytes",
+    "broadcast_variables",
+    "connect",
+    "gather_bytes",
+    "sum_group",
+    "sum_vector",
+]
+
+_horovod: ModuleType | None = None
+
+
+def connect(horovod: ModuleType) -> None:
+    """Routes the collectives through an initialised `horovod.tensorflow`."""
+    global _horovod
+    _horovod = horovod
+
+
+def sum_group(tensors: Sequence[Any], *, name: str) -> list[Any]:
+    """Sums each dense tensor over all ranks, as one group; inside a `tf.function` or outside.
+
+    Args:
+      tensors: dense tensors (no IndexedSlices), the same shapes and dtypes on every rank.
+      name: of the group, equal on all ranks; no two groups may be under way with one name.
+
+    Returns:
+      The sums in the same order, equal bits on every rank.
+    """
+    if _horovod is None or _horovod.size() == 1:
+        return list(tensors)
+    return list(_horovod.grouped_allreduce(list(tensors), op=_horovod.Sum, name=name))
+
+
+def sum_vector(values: np.ndarray, *, name: str) -> np.ndarray:
+    """Sums one small host array over all ranks; int64 sums are exact.
+
+    Args:
+      values: (n,) int64 or float64.
+      name: of the collective, equal on all ranks.
+    """
+    if _horovod is None or _horovod.size() == 1:
+        return np.array(values)
+    import tensorflow as tf
+
+    return np.asarray(
+        _horovod.allreduce(tf.constant(values), op=_horovod.Sum, name=name).numpy(), values.dtype
+    )
+
+
+def broadcast_variables(variables: Sequence[Any], *, root: int = 0) -> None:
+    """Overwrites the variables of every rank with those of rank `root`.
+
+    Args:
+      variables: Keras or TensorFlow variables, the same list on every rank.
+      root: whose values win.
+    """
+    if _horovod is None or _horovod.size() == 1:
+        return
+    import tensorflow as tf
+
+    # Horovod takes tf.Variable only; a Keras 3 variable holds one as `.value`.
+    plain = [v if isinstance(v, tf.Variable) else v.value for v in variables]
+    _horovod.broadcast_variables(plain, root_rank=root)
+
+
+def broadcast_bytes(data: bytes, *, root: int = 0) -> bytes:
+    """Returns the bytes of rank `root`; what the other ranks pass is ignored."""
+    if _horovod is None or _horovod.size() == 1:
+        return data
+    return gather_bytes(data if _horovod.rank() == root else b"")[root]
+
+
+def gather_bytes(data: bytes) -> list[bytes]:
+    """Returns what every rank passed, by rank, on every rank."""
+    if _horovod is None or _horovod.size() == 1:
+        return [data]
+    import tensorflow as tf
+
+    data = b"." + data  # Horovod refuses to gather nothing at all
+    sizes = _horovod.allgather(tf.constant([len(data)], tf.int64), name="gather_sizes").numpy()
+    mine = tf.constant(np.frombuffer(data, np.uint8))
+    joined = _horovod.allgather(mine, name="gather_bytes").numpy().tobytes()
+    ends = np.cumsum(sizes)
+    return [
+        joined[end - size + 1 : end]
+        for end, size in zip(ends.tolist(), sizes.tolist(), strict=True)
+    ]
+
+
+def barrier() -> None:
+    """Returns once every rank has called it."""
+    # horovod.tensorflow 0.28.1 has no barrier of its own.
+    sum_vector(np.zeros(1, np.int64), name="barrier")

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from beam_pipelines.text import TextSettings, text
+from limbeck.config.errors import UsageError
+from limbeck.records.dataset import open_dataset
+from limbeck.records.keys import split_key
+
+
+def settings(paths, out, **options):
+    options = {"corpus": "mine", "num_shards": 2, **options}
+    return TextSettings(input=tuple(map(str, paths)), out=str(out), **options)
+
+
+def documents_of(directory):
+    with open_dataset(directory, kind="documents") as dataset:
+        records = list(dataset.iterate())
+    return sorted((split_key(r["key"]).page, r["title"], r["sentences"]) for r in records)
+
+
+def test_files_become_documents_numbered_by_file_and_place(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        '{"text": "One. Two.", "title": "A"}\nnot json\n{"text": " "}\n{"text": "Three."}\n'
+    )
+    (tmp_path / "b.jsonl").write_text('{"text": "Four."}\n')
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    manifest = text(settings(paths, tmp_path / "out", format="jsonl"))
+    assert documents_of(tmp_path / "out") == [
+        (0, "A", ["One.", "Two."]),
+        (3, "", ["Three."]),
+        (1 << 32, "", ["Four."]),
+    ]
+    assert manifest.content.accounting == {
+        "in": 5,
+        "kept": 3,
+        "filtered": {"empty": 1},
+        "dead_letters": 1,
+    }
+    [letter] = (tmp_path / "out.dead-letters.jsonl").read_text().splitlines()
+    assert json.loads(letter)["reason"] == "bad_json" and json.loads(letter)["number"] == 1
+
+
+@pytest.mark.parametrize("format", ["plain", "blocks", "lines"])
+def test_every_format_gives_the_same_dataset_in_any_way_it_is_run(tmp_path, tree, format):
+    paths = [tmp_path / f"{n}.txt" for n in range(5)]
+    for n, path in enumerate(paths):
+        path.write_text(f"File {n} begins. It goes on.\n\nAnother paragraph {n}.\n")
+    first = text(settings(paths, tmp_path / "a", format=format))
+    assert text(settings(paths, tmp_path / "b", format=format), bundle_repeat=1).id == first.id
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert len(documents_of(tmp_path / "a")) == {"plain": 5, "blocks": 10, "lines": 10}[format]
+
+
+def test_order_of_files_is_part_of_the_dataset_and_their_names_are_not(tmp_path):
+    (tmp_path / "a").write_text("One.")
+    (tmp_path / "b").write_text("Two.")
+    (tmp_path / "c").write_text("One.")
+    first = text(settings([tmp_path / "a", tmp_path / "b"], tmp_path / "1"))
+    assert text(settings([tmp_path / "c", tmp_path / "b"], tmp_path / "2")).id == first.id
+    assert text(settings([tmp_path / "b", tmp_path / "a"], tmp_path / "3")).id != first.id
+
+
+def test_only_settings_that_matter_are_recorded(tmp_path):
+    (tmp_path / "a").write_text("One.")
+    lines = text(settings([tmp_path / "a"], tmp_path / "1", format="lines"))
+    assert "language" not in lines.content.settings
+    other = text(settings([tmp_path / "a"], tmp_path / "2", format="lines", language="de"))
+    assert other.id == lines.id
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"corpus": ""}, "corpus is empty"),
+        ({"num_shards": 0}, "num_shards is 0"),
+    ],
+)
+def test_impossible_options_are_refused(tmp_path, options, message):
+    (tmp_path / "a").write_text("One.")
+    with pytest.raises(UsageError, match=message):
+        text(settings([tmp_path / "a"], tmp_path / "out", **options))
+
+
+def test_missing_input_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UsageError, match="nothing.txt: No such file"):
+        text(settings([tmp_path / "nothing.txt"], tmp_path / "out"))
+    with pytest.raises(UsageError, match="0 input files"):
+        text(settings([], tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from limbeck.architectures import BertArchitecture
+from limbeck.models.attention import SelfAttention, attention_bias
+
+SHAPE = BertArchitecture(
+    vocab_size=7, num_layers=1, hidden_dim=6, num_heads=2, intermediate_dim=8, max_positions=5
+)
+VARIABLES = {
+    f"{name}/{leaf}": shape
+    for name in ("query", "key", "value", "output")
+    for leaf, shape in (("kernel", (6, 6)), ("bias", (6,)))
+}
+
+
+@pytest.fixture
+def layer():
+    return SelfAttention(SHAPE, layer_id=1, name="attention")
+
+
+def oracle(layer, x, mask):
+    """One row, head by head."""
+
+    def dense(part, value):
+        return value @ np.asarray(part.kernel) + np.asarray(part.bias)
+
+    query, key, value = (dense(part, x) for part in (layer.query, layer.key, layer.value))
+    heads = []
+    for head in (slice(0, 3), slice(3, 6)):
+        scores = query[:, head] @ key[:, head].T / np.sqrt(3)
+        weights = np.exp(scores - scores.max()) * mask
+        heads.append(weights / weights.sum(-1, keepdims=True) @ value[:, head])
+    return dense(layer.output_projection, np.concatenate(heads, -1))
+
+
+def test_attention_equals_numpy_row_by_row(check_layer, layer):
+    x = np.random.default_rng(1).normal(size=(2, 5, 6)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    bias = attention_bias(tf.constant(mask))
+    output = check_layer(layer, x, bias, output_shape=(2, 5, 6), variables=VARIABLES)
+    for row in range(2):
+        np.testing.assert_allclose(output[row], oracle(layer, x[row], mask[row]), atol=1e-5)
+
+
+def test_padding_does_not_reach_real_tokens(layer):
+    layer.build()
+    for variable in layer.variables:
+        variable.assign(np.random.default_rng(2).normal(size=variable.shape))
+    x = np.random.default_rng(1).normal(size=(1, 5, 6)).astype(np.float32)
+    other = x.copy()
+    other[:, 3:] = 1e4
+    bias = attention_bias(tf.constant([[1, 1, 1, 0, 0]]))
+    short = layer(x[:, :3], attention_bias(tf.constant([[1, 1, 1]]))).numpy()
+    for padded in (x, other):
+        np.testing.assert_allclose(layer(padded, bias)[:, :3].numpy(), short, atol=1e-6)
+
+
+def test_row_of_nothing_but_padding_is_finite(layer):
+    layer.build()
+    x = tf.random.stateless_normal((1, 5, 6), (1, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        output = layer(x, attention_bias(tf.zeros((1, 5), tf.int32)))
+    assert np.isfinite(output.numpy()).all()
+    assert np.isfinite(tape.gradient(output, x).numpy()).all()

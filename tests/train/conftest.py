@@ -1,0 +1,292 @@
+"""Tiny datasets, families and recipes for the trainer's tests.
+
+Rows follow a pattern that a model can learn: token t is 5 + (start + t) % 40, so a masked token
+follows from its neighbours. Lengths and numbers of masks vary from row to row, and some rows have
+no mask at all.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from limbeck.labels import HiddenSignal, SparseSignal, hidden, sparse, to_dict
+from limbeck.labels.signals import Signal
+from limbeck.records.dataset import Dataset, open_dataset
+from limbeck.records.examples import examples_layout
+from limbeck.records.keys import input_digest, key_rows, make_key, shards_of
+from limbeck.records.layout import Layout
+from limbeck.records.writer import DatasetWriter
+
+V, S, P = 50, 16, 4  # vocabulary, token slots, slots for masked positions
+CLS, SEP, MASK = 2, 3, 4
+TOKENIZER = {"kind": "wordpiece", "fingerprint": "0" * 64, "vocab_size": V, "lower_case": True}
+TEACHER_DIM = 12
+
+ARCHITECTURE = {
+    "vocab_size": V,
+    "num_layers": 1,
+    "hidden_dim": 8,
+    "num_heads": 2,
+    "intermediate_dim": 16,
+    "max_positions": S,
+}
+
+
+def example_rows(num_rows: int, *, seed: int, page: int = 0) -> dict[str, np.ndarray]:
+    """Fields of the examples layout."""
+    rng = np.random.default_rng(seed)
+    rows = {
+        "key": key_rows([make_key(corpus="toy", page=page + i) for i in range(num_rows)]),
+        "ids": np.zeros((num_rows, S), np.uint16),
+        "num_tokens": rng.integers(5, S + 1, num_rows).astype(np.uint16),
+        "segment_split": np.zeros(num_rows, np.uint16),
+        "mask_positions": np.zeros((num_rows, P), np.uint16),
+        "mask_ids": np.zeros((num_rows, P), np.uint16),
+        "num_masked": np.zeros(num_rows, np.uint16),
+        "is_random_next": np.full(num_rows, 255, np.uint8),
+    }
+    for i, n in enumerate(rows["num_tokens"].tolist()):
+        tokens = 5 + (rng.integers(40) + np.arange(n)) % 40
+        tokens[0], tokens[-1] = CLS, SEP
+        split = int(rng.integers(2, n + 1))
+        masked = np.sort(
+            rng.choice(np.arange(1, n - 1), min(int(rng.integers(0, 5)), n - 2), False)
+        )
+        rows["mask_positions"][i, : len(masked)] = masked
+        rows["mask_ids"][i, : len(masked)] = tokens[masked]
+        rows["num_masked"][i] = len(masked)
+        tokens[masked] = MASK
+        rows["ids"][i, :n] = tokens
+        rows["segment_split"][i] = split
+    return rows
+
+
+def write_dataset(
+    directory: Path,
+    rows: Mapping[str, np.ndarray],
+    *,
+    kind: str,
+    layout: Layout,
+    num_shards: int = 3,
+    **job: Any,
+) -> Path:
+    """Writes all rows, each in the shard that its key gives."""
+    writer = DatasetWriter(
+        str(directory), name="toy", kind=kind, layout=layout, num_shards=num_shards, **job
+    )
+    writer.open()
+    shards = shards_of(rows["key"], num_shards)
+    for index in range(num_shards):
+        part = {name: values[shards == index] for name, values in rows.items()}
+        writer.write_shard(index, part, lengths=part.get("num_tokens"))
+    writer.finish()
+    return directory
+
+
+class Toy:
+    """Writes what a test needs below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def examples(
+        self, name: str = "examples", *, num_rows: int = 40, seed: int = 0, page: int = 0
+    ) -> Path:
+        return write_dataset(
+            self.root / name,
+            example_rows(num_rows, seed=seed, page=page),
+            kind="examples",
+            layout=examples_layout(seq_length=S, max_predictions=P, vocab_size=V),
+            settings={"seed": seed},
+            tokenizer=TOKENIZER,
+        )
+
+    def sparse(
+        self,
+        examples: Path,
+        name: str = "top",
+        *,
+        k: int = 6,
+        temperatures: tuple[float, ...] = (1.0, 2.0),
+        vocab_size: int = V,
+        spoil: Callable[[dict[str, np.ndarray]], None] | None = None,
+    ) -> Path:
+        """Random logits with a bump at the true id."""
+        signal = SparseSignal(k=k, temperatures=temperatures)
+        dataset = open_dataset(examples)
+        rows = dataset.read(np.arange(dataset.num_rows))
+        n = dataset.num_rows
+        logits = np.random.default_rng(7).normal(size=(n * P, V)).astype(np.float32) * 2
+        true = rows["mask_ids"].astype(np.int64).reshape(-1)
+        logits[np.arange(n * P), true] += 4
+        arrays = sparse.encode(logits, true, k=k, temperatures=temperatures)
+        real = (np.arange(P) < rows["num_masked"][:, None]).reshape(-1)
+        fields = {
+            field: np.where(real.reshape(-1, *[1] * (a.ndim - 1)), a, 0)
+            .reshape(n, P, *a.shape[1:])
+            .astype(a.dtype)
+            for field, a in arrays.items()
+        }
+        return self._labels(dataset, name, signal, fields, rows, vocab_size, spoil)
+
+    def hidden(
+        self,
+        examples: Path,
+        name: str = "states",
+        *,
+        positions: Any = "all",
+        dim: int = TEACHER_DIM,
+        layer: int = 2,
+    ) -> Path:
+        """Random states."""
+        signal = HiddenSignal(layer=layer, positions=positions)
+        dataset = open_dataset(examples)
+        rows = dataset.read(np.arange(dataset.num_rows))
+        slots = signal.num_slots(seq_length=S, max_predictions=P)
+        states = np.random.default_rng(8).normal(size=(dataset.num_rows * slots, dim))
+        stored = hidden.encode(states.astype(np.float32), dtype="float16", layer=layer)
+        counts = {"masked": rows["num_masked"], "all": rows["num_tokens"]}
+        real = np.arange(slots) < counts.get(positions, np.ones(dataset.num_rows))[:, None]
+        fields = {"states": stored.reshape(-1, slots, dim) * real[..., None].astype(np.float16)}
+        return self._labels(dataset, name, signal, fields, rows, V, None)
+
+    def _labels(
+        self,
+        dataset: Dataset,
+        name: str,
+        signal: Signal,
+        fields: dict[str, np.ndarray],
+        rows: dict[str, np.ndarray],
+        vocab_size: int,
+        spoil: Callable[[dict[str, np.ndarray]], None] | None,
+    ) -> Path:
+        selective = signal.digest_covers_positions
+        digest = input_digest(
+            rows["ids"],
+            rows["num_tokens"],
+            rows["segment_split"],
+            rows["mask_positions"] if selective else None,
+            rows["num_masked"] if selective else None,
+        )
+        counts = {"masked": rows["num_masked"], "all": rows["num_tokens"]}
+        num_positions = counts.get(signal.positions, np.ones(len(digest), np.uint16))
+        dim = fields["states"].shape[-1] if "states" in fields else 0
+        out = {
+            "key": rows["key"],
+            "digest": digest.copy(),
+            "num_positions": num_positions,
+            **fields,
+        }
+        if spoil is not None:
+            spoil(out)
+        return write_dataset(
+            self.root / name,
+            out,
+            kind="labels",
+            layout=signal.layout(seq_length=S, max_predictions=P, vocab_size=V, hidden_dim=dim),
+            settings={"signal": to_dict(signal)},
+            parents={"examples": dataset.id},
+            teacher={"fingerprint": "1" * 64, "vocab_size": vocab_size},
+        )
+
+    def recipe(self, **changes: Any) -> dict[str, Any]:
+        """A recipe as plain values; `changes` replace whole blocks or, as dicts, parts of them."""
+        plain: dict[str, Any] = {
+            "name": "toy",
+            "seed": 3,
+            "data": {"examples": str(self.root / "examples")},
+            "model": {"architecture": dict(ARCHITECTURE)},
+            "objective": [{"loss": "mlm"}],
+            "optimizer": {"learning_rate": 0.01, "warmup_steps": 2},
+            "training": {
+                "global_batch": 7,
+                "steps": 6,
+                "log_every": 1,
+                "checkpoint_every": 3,
+                "verify_order_every": 1,
+            },
+        }
+        for name, value in changes.items():
+            both = isinstance(value, dict) and isinstance(plain.get(name), dict)
+            plain[name] = {**plain[name], **value} if both else value
+        return plain
+
+    def distil(self, **changes: Any) -> dict[str, Any]:
+        """A recipe with every kind of loss; needs `self.all_families()`."""
+        objective = [
+            {"loss": "kl", "signal": "top", "temperature": 2.0, "weight": 0.5},
+            {"loss": "mlm", "weight": 0.3},
+            {
+                "loss": "hidden_mse",
+                "signal": "states",
+                "student_layer": 1,
+                "projection": "linear",
+                "weight": 0.1,
+            },
+        ]
+        labels = {"top": str(self.root / "top"), "states": str(self.root / "states")}
+        data = {"examples": str(self.root / "examples"), "labels": labels}
+        return self.recipe(**{"objective": objective, "data": data, **changes})
+
+    def all_families(self, **options: Any) -> Path:
+        """Examples, a sparse family and a hidden one."""
+        examples = self.examples(**options)
+        self.sparse(examples)
+        self.hidden(examples)
+        return examples
+
+    def write(self, recipe: Mapping[str, Any], name: str = "recipe.yaml") -> Path:
+        """Writes a recipe; JSON is YAML."""
+        path = self.root / name
+        path.write_text(json.dumps(recipe, indent=1))
+        return path
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    return Toy(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """With examples and all families, for tests that only read them."""
+    toy = Toy(tmp_path_factory.mktemp("toy"))
+    toy.all_families()
+    return toy
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """Lets a test train in this process, and other tests draw random numbers afterwards."""
+    from tensorflow.python.framework import config
+
+    yield
+    config.disable_op_determinism()
+
+
+Train = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command() -> Train:
+    """Runs `python -m train ARGUMENTS` as a process of its own; returns what came of it."""
+    from_root = Path(__file__).resolve().parents[2]
+
+    def run(*arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "train", *map(str, arguments)],
+            cwd=from_root,
+            env={**os.environ, "TF_NUM_INTRAOP_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+
+    return run

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+
+from train.batch import FamilyArrays, bucket_length, count_items, cut, ladder_size, row_keys
+
+S, P, K = 12, 3, 2
+GROUPS = ("masked", "all", "first")
+
+
+def rows(n):
+    """n rows with 3, 4, ... tokens and 0, 1, 2, 3, 0, ... masks; ids count up over all rows."""
+    examples = {
+        "key": np.arange(n * 16, dtype=np.uint8).reshape(n, 16),
+        "ids": np.arange(1, n * S + 1, dtype=np.uint16).reshape(n, S),
+        "num_tokens": (3 + np.arange(n) % 8).astype(np.uint16),
+        "segment_split": np.full(n, 2, np.uint16),
+        "mask_positions": np.tile(np.arange(P, dtype=np.uint16), (n, 1)),
+        "mask_ids": np.arange(n * P, dtype=np.uint16).reshape(n, P),
+        "num_masked": (np.arange(n) % 4).astype(np.uint16),
+    }
+    top = FamilyArrays(
+        group="masked",
+        fields={"logits": np.arange(n * P * K, dtype=np.float16).reshape(n, P, K)},
+    )
+    states = FamilyArrays(
+        group="all", fields={"states": np.arange(n * S, dtype=np.float16).reshape(n, S, 1)}
+    )
+    return examples, {"top": top, "states": states}
+
+
+def cut_all(n, *, micro_batch, num_micro, length=S):
+    examples, families = rows(n)
+    return cut(
+        examples,
+        families,
+        num_real=n,
+        micro_batch=micro_batch,
+        num_micro=num_micro,
+        length=length,
+        groups=GROUPS,
+    )
+
+
+def real(batches, group, values):
+    """The real entries of a list, over all micro-batches."""
+    return np.concatenate([values(b)[b["items"][group]["valid"]] for b in batches])
+
+
+@pytest.mark.parametrize(
+    ("longest", "seq_length", "padded"),
+    [
+        (1, 128, 16),
+        (16, 128, 16),  # a bucket's own length stays
+        (17, 128, 32),
+        (128, 128, 128),
+        (100, 100, 100),  # never above the stored length
+        (3, 16, 8),  # steps of at least 8
+        (0, 16, 8),
+    ],
+)
+def test_bucket_length_is_the_next_of_eight(longest, seq_length, padded):
+    assert bucket_length(longest, seq_length=seq_length) == padded
+
+
+@pytest.mark.parametrize(
+    ("num_items", "bound", "size"),
+    [(0, 640, 40), (40, 640, 40), (41, 640, 80), (640, 640, 640), (3, 4, 8)],
+)
+def test_ladder_size_is_the_next_sixteenth(num_items, bound, size):
+    assert ladder_size(num_items, bound=bound) == size
+
+
+def test_lists_do_not_depend_on_how_the_slice_is_cut():
+    whole = cut_all(7, micro_batch=7, num_micro=1)
+    parts = cut_all(7, micro_batch=3, num_micro=3)
+    for group, values in (
+        ("masked", lambda b: b["true_ids"]),
+        ("masked", lambda b: b["teacher"]["top"]["logits"]),
+        ("all", lambda b: b["teacher"]["states"]["states"]),
+        ("all", lambda b: b["ids"].reshape(-1)[b["items"]["all"]["index"]]),
+        ("masked", lambda b: b["ids"].reshape(-1)[b["items"]["masked"]["index"]]),
+        ("first", lambda b: b["ids"].reshape(-1)[b["items"]["first"]["index"]]),
+    ):
+        np.testing.assert_array_equal(real(whole, group, values), real(parts, group, values))
+    for group in GROUPS:
+        assert count_items(whole, group) == count_items(parts, group)
+
+
+def test_lists_hold_what_the_rows_say():
+    examples, families = rows(5)
+    (batch,) = cut_all(5, micro_batch=5, num_micro=1)
+    expected_ids, expected_true, expected_logits = [], [], []
+    for i in range(5):
+        for slot in range(int(examples["num_masked"][i])):
+            expected_ids.append(examples["ids"][i, examples["mask_positions"][i, slot]])
+            expected_true.append(examples["mask_ids"][i, slot])
+            expected_logits.append(families["top"].fields["logits"][i, slot])
+    items = batch["items"]["masked"]
+    valid = items["valid"]
+    assert batch["ids"].reshape(-1)[items["index"]][valid].tolist() == expected_ids
+    assert batch["true_ids"][valid].tolist() == expected_true
+    np.testing.assert_array_equal(batch["teacher"]["top"]["logits"][valid], expected_logits)
+    assert count_items([batch], "all") == examples["num_tokens"].sum()
+    assert count_items([batch], "first") == 5
+
+
+def test_segments_and_mask_stop_at_the_last_token():
+    (batch,) = cut_all(2, micro_batch=2, num_micro=1, length=8)
+    assert batch["segment_ids"].tolist() == [[0, 0, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0, 0, 0]]
+    assert batch["attention_mask"].sum(axis=1).tolist() == [3, 4]
+    assert batch["ids"].shape == (2, 8)
+
+
+def test_padding_rows_copy_a_real_row_and_count_for_nothing():
+    batches = cut_all(4, micro_batch=3, num_micro=2)
+    assert [len(b["ids"]) for b in batches] == [3, 3]
+    np.testing.assert_array_equal(batches[1]["ids"][1:], batches[0]["ids"][[0, 0]])
+    for group in GROUPS:
+        index, valid = (batches[1]["items"][group][name] for name in ("index", "valid"))
+        assert (index[valid] < S).all()  # row 3 of the slice is row 0 of its micro-batch
+        assert (index[~valid] == 0).all()
+
+
+def test_rank_without_rows_gets_one_stand_in_and_no_entries():
+    examples, families = rows(1)
+    (batch,) = cut(
+        examples, families, num_real=0, micro_batch=1, num_micro=1, length=S, groups=GROUPS
+    )
+    assert batch["attention_mask"].sum() > 0  # real data: nothing in it can be NaN
+    for group in GROUPS:
+        assert count_items([batch], group) == 0
+
+
+def test_row_keys_tell_every_byte_apart():
+    keys = np.zeros((17, 16), np.uint8)
+    keys[np.arange(1, 17), np.arange(16)] = 200
+    words = row_keys(keys)
+    assert words.shape == (17, 4) and words.dtype == np.int32
+    assert len(np.unique(words, axis=0)) == 17

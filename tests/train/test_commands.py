@@ -1,0 +1,145 @@
+"""`python -m train ...` as processes: help, mistakes and their one line, a whole tour."""
+
+import json
+import os
+
+import pytest
+
+from limbeck.tokens import SPECIAL_TOKENS
+
+KL = {"loss": "kl", "signal": "top"}
+
+
+def refused(done):
+    """The message of a command that ended with exit code 2 and exactly one line."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_help_and_version(command):
+    listing = command("--help")
+    assert listing.returncode == 0
+    for verb in ("run", "evaluate", "predict", "export", "report"):
+        assert verb in listing.stdout
+        details = command(verb, "--help")
+        assert details.returncode == 0 and f"python -m train {verb}" in details.stdout
+    assert "limbeck" in command("--version").stdout
+    assert command().returncode == 2
+
+
+def test_report_says_which_work_brings_it(command):
+    assert "comes with the evaluation work" in refused(command("report"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"steps"', '"stesp"', "unknown key 'stesp' in training; did you mean 'steps'?"),
+        ('"seed": 3,', '"seed": 3,\n "seed": 4,', "'seed'"),
+    ],
+)
+def test_unknown_or_double_key_is_named_with_its_line(shared_toy, command, old, new, message):
+    text = json.dumps(shared_toy.recipe(), indent=1)
+    assert old in text
+    path = shared_toy.root / "bad.yaml"
+    path.write_text(text.replace(old, new))
+    line = refused(command("run", path, "--run-dir", shared_toy.root / "bad"))
+    where = path.read_text()[: path.read_text().index(new)].count("\n") + 1
+    where += new.count("\n")
+    assert line.startswith(f"train run: error: {path}:{where}: ") and message in line
+
+
+def test_mistakes_are_one_line_and_exit_code_2(shared_toy, command):
+    root = shared_toy.root
+    lost = str(root / "lost")
+    recipe = shared_toy.distil()
+    recipe["data"]["labels"]["top"] = lost
+    line = refused(command("run", shared_toy.write(recipe), "--run-dir", root / "a"))
+    assert f"{lost}: no such directory" in line
+    line = refused(command("run", lost, "--run-dir", root / "a"))
+    assert f"{lost}: No such file" in line
+    plain = shared_toy.write(shared_toy.recipe())
+    line = refused(command("run", plain, "--run-dir", root / "a", "--set", "training.steps=0"))
+    assert "steps is 0" in line
+    line = refused(command("run", plain, "--run-dir", root / "examples"))
+    assert "choose another" in line
+    line = refused(command("run", plain, "--run-dir", plain))
+    assert str(plain) in line
+    for arguments, message in (
+        (["evaluate", "unigram", "--examples", lost], "go together"),
+        (["evaluate", lost, "--examples", lost, "--batch-rows", "0"], "at least 1"),
+    ):
+        assert message in refused(command(*arguments))
+    assert not (root / "a").exists()
+
+
+def test_other_recipe_for_the_same_directory_is_refused_with_the_differences(toy, command):
+    toy.examples()
+    (toy.root / "run").mkdir()
+    from limbeck.config import yaml_file
+    from limbeck.runs import RunDirectory
+    from train.recipe import Recipe
+
+    recipe = yaml_file.from_plain(Recipe, toy.recipe(), "recipe")
+    RunDirectory(toy.root / "run").take(yaml_file.to_plain(recipe))
+    done = command(
+        *("run", toy.write(toy.recipe()), "--run-dir", toy.root / "run"),
+        *("--set", "optimizer.learning_rate=0.5", "--set", "training.steps=7"),
+    )
+    line = refused(done)
+    assert "optimizer.learning_rate is 0.01 there and 0.5 here" in line
+    assert "training.steps is 6 there and 7 here" in line
+
+
+@pytest.fixture
+def tour(toy):
+    """Examples with a real tokenizer beside them: ids 5 to 44 are the words a5 to a44."""
+    root = toy.root
+    toy.examples()
+    toy.sparse(root / "examples")
+    words = [*SPECIAL_TOKENS, *(f"a{i}" for i in range(len(SPECIAL_TOKENS), 50))]
+    os.makedirs(root / "tokenizer")
+    (root / "tokenizer" / "vocab.txt").write_text("\n".join(words) + "\n")
+    plain = toy.recipe(
+        data={"heldout": str(root / "examples"), "heldout_labels": str(root / "top")},
+        training={"steps": 4, "evaluate_every": 2},
+    )
+    return toy, toy.write(plain)
+
+
+def test_run_evaluate_predict_export(tour, command):
+    toy, recipe = tour
+    root = toy.root
+    done = command("run", recipe, "--run-dir", root / "run")
+    assert done.returncode == 0, done.stderr
+    assert "eval 2/4 accuracy" in done.stdout and "complete  all 4 steps" in done.stdout
+    again = command("run", recipe, "--run-dir", root / "run")
+    assert again.returncode == 0 and "complete, all 4 steps are done" in again.stdout
+
+    exported = command("export", root / "run", "--out", root / "student")
+    assert exported.returncode == 0, exported.stderr
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        assert (root / "student" / name).is_file()
+
+    scores = [
+        command("evaluate", model, "--examples", root / "examples", "--labels", root / "top")
+        for model in (root / "run", root / "student")
+    ]
+    tables = [s.stdout.splitlines()[1:] for s in scores]
+    assert tables[0] == tables[1] and "KL to teacher" in scores[0].stdout, scores[0].stderr
+
+    predicted = command("predict", root / "student", "a7 a8 [MASK] a10", "--top", "3")
+    assert predicted.returncode == 0, predicted.stderr
+    text, guesses = predicted.stdout.splitlines()
+    assert text == "a7 a8 [MASK] a10" and len(guesses.split()) == 6
+
+
+def test_unigram_is_evaluated_without_a_model(tour, command):
+    toy, _ = tour
+    examples = toy.root / "examples"
+    done = command("evaluate", "unigram", "--fit", examples, "--examples", examples)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("model          unigram of")

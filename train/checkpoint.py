@@ -1,0 +1,219 @@
+"""Checkpoints: everything a run needs to go on, in one safetensors file.
+
+`checkpoints/step-00001200.safetensors` holds every variable of the student, of its projections and
+of the optimiser by name, and in its header one JSON text: the step, the stream's state, counters,
+the settings' hash, the surroundings it was made in, and a SHA-256 over all of that and every
+tensor. The file gets its name only when it is whole on disk; what fails its hash is not used.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from safetensors import SafetensorError
+
+from limbeck.config.errors import LimbeckError
+from limbeck.order import StreamState
+from limbeck.records.files import final_name, remove_leftovers
+from limbeck.weights.safetensors_file import write_tensors
+
+__all__ = [
+    "Checkpoint",
+    "Progressed",
+    "clean",
+    "file_name",
+    "list_checkpoints",
+    "load",
+    "load_newest",
+    "progressed_from_bytes",
+    "progressed_to_bytes",
+    "save",
+]
+
+NAME = re.compile(r"step-(\d{8})\.safetensors")
+METADATA_KEY = "limbeck"  # one key: safetensors writes several in random order
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progressed:
+    """Where a run stands, apart from its tensors."""
+
+    step: int
+    """Updates done."""
+
+    stream: StreamState
+    """The next batch."""
+
+    rows: int
+    """Rows fed so far."""
+
+    tokens: int
+    """Real tokens fed so far."""
+
+    config_hash: str
+    """Of the run's settings."""
+
+    architecture: dict[str, Any]
+    """The student's, as plain settings: what started it may be gone when the run is exported."""
+
+    surroundings: dict[str, Any]
+    """What bits depend on: versions, ranks, threads, machine."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON-able values."""
+        plain = dataclasses.asdict(self)
+        plain["stream"] = json.loads(self.stream.to_json())
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Progressed":
+        """Reads `to_plain`'s values.
+
+        Raises:
+          LimbeckError: fields missing, unknown or of another type.
+        """
+        values = dict(plain)
+        try:
+            values["stream"] = StreamState.from_json(json.dumps(values["stream"]))
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise LimbeckError(f"its header is not that of a checkpoint: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A loaded or to be saved state of a run."""
+
+    progressed: Progressed
+    """Where the run stands."""
+
+    tensors: Mapping[str, np.ndarray]
+    """Every variable by name; a scalar comes back as a vector of one."""
+
+
+def progressed_to_bytes(progressed: Progressed) -> bytes:
+    """For other ranks."""
+    return _canonical(progressed.to_plain()).encode()
+
+
+def progressed_from_bytes(data: bytes) -> Progressed:
+    """Reads `progressed_to_bytes`'s."""
+    return Progressed.from_plain(json.loads(data))
+
+
+def save(directory: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Writes a checkpoint, removes all but the newest `keep`, and returns its path.
+
+    Equal states give equal bytes. Files of later steps go too: they were passed over as damaged
+    when the run was resumed.
+    """
+    path = directory / file_name(checkpoint.progressed.step)
+    header = {"format": FORMAT, "progressed": checkpoint.progressed.to_plain()}
+    tensors = {name: np.atleast_1d(tensor) for name, tensor in checkpoint.tensors.items()}
+    header["sha256"] = _digest(header, tensors)
+    write_tensors(path, tensors, metadata={METADATA_KEY: _canonical(header)})
+    for other in list_checkpoints(directory):
+        if other.name > path.name:
+            other.unlink()
+    for old in list_checkpoints(directory)[keep:]:
+        old.unlink()
+    clean(directory)
+    return path
+
+
+def clean(directory: Path) -> None:
+    """Removes what a killed save left under a temporary name."""
+    finals = {final_name(path.name) for path in directory.iterdir()}
+    remove_leftovers(directory, {name for name in finals if NAME.fullmatch(name)})
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a checkpoint and checks its hash.
+
+    Raises:
+      LimbeckError: the file is damaged, or not a checkpoint; says how.
+      OSError: it cannot be read.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {})[METADATA_KEY])
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LimbeckError(f"{path}: not a whole checkpoint: {error!r}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise LimbeckError(f"{path}: not a checkpoint of format {FORMAT}")
+    claimed = header.pop("sha256", None)
+    if _digest(header, tensors) != claimed:
+        raise LimbeckError(f"{path}: damaged: its SHA-256 is not the one in its header")
+    try:
+        progressed = Progressed.from_plain(header["progressed"])
+    except (KeyError, LimbeckError) as error:
+        raise LimbeckError(f"{path}: {error}") from error
+    return Checkpoint(progressed=progressed, tensors=tensors)
+
+
+def load_newest(directory: Path) -> Checkpoint | None:
+    """Loads the newest sound checkpoint; says on stderr which damaged ones it passed over.
+
+    Returns:
+      None where there is no checkpoint at all.
+
+    Raises:
+      LimbeckError: there are checkpoints, and every one of them is damaged.
+    """
+    damaged: list[str] = []
+    for path in list_checkpoints(directory):
+        try:
+            checkpoint = load(path)
+        except LimbeckError as error:
+            damaged.append(str(error))
+            print(f"WARNING: {error}", file=sys.stderr, flush=True)
+            continue
+        if damaged:
+            print(
+                f"WARNING: going back to {path}, {len(damaged)} checkpoint(s) before the newest",
+                file=sys.stderr,
+                flush=True,
+            )
+        return checkpoint
+    if damaged:
+        raise LimbeckError(
+            f"{damaged[0]}; no checkpoint in {directory} is sound, so the run cannot go on: "
+            "delete the run's directory to start it again"
+        )
+    return None
+
+
+def file_name(step: int) -> str:
+    """Name of the checkpoint after `step` updates."""
+    return f"step-{step:08d}.safetensors"
+
+
+def list_checkpoints(directory: Path) -> list[Path]:
+    """The checkpoints of a directory, newest first."""
+    found = [path for path in directory.glob("step-*") if NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over the header without its hash, and names, dtypes, shapes and bytes of tensors."""
+    digest = hashlib.sha256(_canonical(header).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        line = json.dumps([name, tensor.dtype.str, list(tensor.shape)])
+        digest.update(f"\n{line}\n".encode())
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()
+
+
+def _canonical(plain: Mapping[str, Any]) -> str:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)

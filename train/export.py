@@ -1,0 +1,29 @@
+"""A run's student as a standard checkpoint folder."""
+
+from pathlib import Path
+
+from limbeck.config.errors import UsageError
+from limbeck.weights.hf import export_hf
+from train.models import open_model
+from train.restore import is_run
+
+__all__ = ["export"]
+
+
+def export(run_dir: str, out: str, *, tokenizer: str | None = None) -> Path:
+    """Writes the student of a run's newest sound checkpoint, without projections and optimiser.
+
+    Args:
+      run_dir: of the run, finished or not.
+      out: folder to write; `transformers` loads it as BertForMaskedLM.
+      tokenizer: folder or vocabulary file; None for the one beside the run's examples.
+
+    Raises:
+      UsageError: not a run, or no tokenizer where it should be.
+    """
+    if not is_run(run_dir):
+        raise UsageError(f"{run_dir}: not a run's directory")
+    loaded = open_model(run_dir)
+    words = loaded.tokenizer(tokenizer)
+    export_hf(loaded.model, out, vocab_file=words.vocab_file, lower_case=words.lower_case)
+    return Path(out)

@@ -1,0 +1,167 @@
+"""Student against the teacher's kept ids and the mass outside them. Additive over positions.
+
+With the teacher's p over K kept ids and one bucket (all other ids together), and the student's
+logits z at temperature T, all relative to the row's largest; h is the log-sum-exp of z/T over the
+kept ids and c over the other V - K:
+
+    log q_i      = z_i / T - log(e^h + e^c)
+    log q_bucket = -softplus(h - c)
+
+c comes from -inf in the head's columns, never from 1 - sum or log1p(-exp): those fail below e^-14.
+The gradient is written out, because automatic differentiation takes a tiny q_bucket - p_bucket as
+a difference of numbers near 1, and keeps several (N, V) arrays where one is enough:
+
+    d/dz_i = (m q_i - p_i) / T                              i kept, m = sum_j p_j
+    d/dz_v = (m q_bucket - p_bucket) exp(z_v / T - c) / T   v not kept
+
+There is no (N, V) array of the teacher's.
+
+What to do with the mass outside the kept ids (`missing_mass`):
+
+    bucket        p and q over K + 1 outcomes
+    truncated     sum over the K kept ids only, p not renormalised (the first seed's loss)
+    renormalised  sum over the K kept ids, p divided by its mass there
+
+In the last two p_bucket is 0 and q still comes from the student's full softmax. With K = V there
+is no bucket and all three are the plain loss.
+"""
+
+# N positions, V vocabulary, K kept ids
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from limbeck.labels.device.sparse import head_indices, target_log_probs, without_head
+
+__all__ = ["MissingMass", "kl_values", "soft_cross_entropy_values"]
+
+MissingMass = Literal["bucket", "truncated", "renormalised"]
+
+
+def kl_values(
+    student_logits: tf.Tensor,
+    ids: tf.Tensor,
+    head_logits: tf.Tensor,
+    log_tail: tf.Tensor,
+    *,
+    temperature: float,
+    missing_mass: MissingMass = "bucket",
+) -> tf.Tensor:
+    """KL(teacher || student) = sum_j p_j (log p_j - log q_j), without a factor T^2.
+
+    Args:
+      student_logits: (N, V) float; float32 inside.
+      ids: (N, K) integer, no repeats in a row.
+      head_logits: (N, K) the teacher's logits at `ids`, up to a constant per row.
+      log_tail: (N,) the teacher's log-mass outside `ids` at this temperature; -inf at K = V.
+      temperature: divides both logits.
+      missing_mass: what to do with the mass outside `ids`.
+
+    Returns:
+      (N,) float32 in nats; rounding may leave an exact 0 at about +-1e-6.
+    """
+    teacher = _teacher(head_logits, log_tail, temperature=temperature, missing_mass=missing_mass)
+    offset = tf.where(tf.exp(teacher.log_p) > 0.0, teacher.log_p, 0.0)
+    return _divergence(student_logits, ids, teacher, offset, temperature=temperature)
+
+
+def soft_cross_entropy_values(
+    student_logits: tf.Tensor,
+    ids: tf.Tensor,
+    head_logits: tf.Tensor,
+    log_tail: tf.Tensor,
+    *,
+    temperature: float,
+    missing_mass: MissingMass = "bucket",
+) -> tf.Tensor:
+    """Cross-entropy -sum_j p_j log q_j: the KL plus the teacher's own entropy.
+
+    Arguments and result as in `kl_values`.
+    """
+    teacher = _teacher(head_logits, log_tail, temperature=temperature, missing_mass=missing_mass)
+    offset = tf.zeros_like(teacher.log_p)
+    return _divergence(student_logits, ids, teacher, offset, temperature=temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Teacher:
+    log_p: Any
+    """(N, K + 1) log-probabilities, the bucket last; -inf where an outcome does not count."""
+    mass: Any
+    """(N, 1) their sum, exactly 1 unless truncated."""
+
+
+def _teacher(
+    head_logits: tf.Tensor, log_tail: tf.Tensor, *, temperature: float, missing_mass: MissingMass
+) -> _Teacher:
+    head_logits, log_tail = tf.cast(head_logits, tf.float32), tf.cast(log_tail, tf.float32)
+    no_bucket = tf.fill([tf.shape(head_logits)[0], 1], float("-inf"))
+    one = tf.ones([tf.shape(head_logits)[0], 1])
+    if missing_mass == "renormalised":
+        log_head = tf.nn.log_softmax(head_logits / temperature, axis=-1)
+        return _Teacher(log_p=tf.concat([log_head, no_bucket], axis=-1), mass=one)
+    log_p = target_log_probs(head_logits, log_tail, temperature=temperature)
+    if missing_mass == "bucket":
+        return _Teacher(log_p=log_p, mass=one)
+    if missing_mass == "truncated":
+        log_p = tf.concat([log_p[:, :-1], no_bucket], axis=-1)
+        return _Teacher(log_p=log_p, mass=-tf.math.expm1(log_tail)[:, None])
+    raise ValueError(
+        f"missing_mass must be bucket, truncated or renormalised, got {missing_mass!r}"
+    )
+
+
+def _divergence(
+    student_logits: tf.Tensor,
+    ids: tf.Tensor,
+    teacher: _Teacher,
+    offset: tf.Tensor,
+    *,
+    temperature: float,
+) -> tf.Tensor:
+    """(N,) sum_j p_j (offset_j - log q_j), with 0 * anything = 0."""
+    ids = tf.cast(ids, tf.int32)
+    p = tf.exp(teacher.log_p)
+
+    @tf.custom_gradient
+    def divergence(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        log_q, tail_shape = _student(logits, ids, temperature=temperature)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            weight = upstream[:, None] / temperature
+            d_log_q = (teacher.mass * tf.exp(log_q) - p) * weight
+            d_logits = tail_shape * d_log_q[:, -1:]
+            return tf.tensor_scatter_nd_update(d_logits, head_indices(ids), d_log_q[:, :-1])
+
+        terms = p * (offset - tf.where(p > 0.0, log_q, 0.0))
+        return tf.reduce_sum(terms, axis=-1), gradient
+
+    return divergence(tf.cast(student_logits, tf.float32))
+
+
+def _student(
+    logits: tf.Tensor, ids: tf.Tensor, *, temperature: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Log-probabilities (N, K + 1) and the softmax inside the complement (N, V), 0 at the head."""
+    head = tf.gather(logits, ids, batch_dims=1)
+    if ids.shape[-1] == logits.shape[-1]:
+        log_head = tf.nn.log_softmax(head / temperature, axis=-1)
+        no_bucket = tf.fill([tf.shape(head)[0], 1], float("-inf"))
+        return tf.concat([log_head, no_bucket], axis=-1), tf.zeros_like(logits)
+    holed = without_head(logits, ids)
+    largest = tf.reduce_max(holed, axis=-1, keepdims=True)
+    below = holed - largest
+    exponentials = tf.exp(below if temperature == 1.0 else below / temperature)
+    total = tf.reduce_sum(exponentials, axis=-1, keepdims=True)
+    # Relative to the row's largest logit, so that logits of 1e4 keep all their digits.
+    zmax = tf.maximum(largest, tf.reduce_max(head, axis=-1, keepdims=True))
+    head = (head - zmax) / temperature
+    h = tf.reduce_logsumexp(head, axis=-1, keepdims=True)
+    c = (largest - zmax) / temperature + tf.math.log(total)
+    # log(e^h + e^c) from the larger one: c + softplus(h - c) alone would cancel for a tiny tail.
+    full = tf.maximum(h, c) + tf.nn.softplus(-tf.abs(h - c))
+    log_bucket = -tf.nn.softplus(h - c)
+    return tf.concat([head - full, log_bucket], axis=-1), exponentials / total

@@ -1,0 +1,148 @@
+"""The student of a run: the model, the projections that its terms train with it, one forward pass.
+
+All variables stand in one fixed order with stable names. The order is that of the gradients on
+the wire and of the optimiser's slots; the names are those in a checkpoint.
+"""
+
+# m rows, T tokens, Q entries of group "masked", D hidden width of the student
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from limbeck.architectures.bert import BertArchitecture
+from limbeck.models.masked_lm import build_masked_lm, named_variables
+from limbeck.weights.hf import load_masked_lm
+from train.batch import MicroBatch
+from train.inputs import Inputs
+from train.objective import Objective, Outputs
+from train.recipe import ModelInit
+
+__all__ = ["Projection", "Student", "build_student", "forward", "load_model", "masked_logits"]
+
+
+class Projection:
+    """x W + b from the student's width to the teacher's; part of the run, not of the student.
+
+    Args:
+      name: stands before the names of its two variables.
+      source_dim: the student's width.
+      target_dim: the teacher's width.
+      seed: draws W from N(0, 1 / source_dim); b starts at 0.
+    """
+
+    def __init__(self, name: str, *, source_dim: int, target_dim: int, seed: int) -> None:
+        rng = np.random.default_rng([seed, source_dim, target_dim, *name.encode()])
+        kernel = rng.standard_normal((source_dim, target_dim)) / np.sqrt(source_dim)
+        self.kernel = keras.Variable(kernel.astype(np.float32), name="kernel")
+        self.bias = keras.Variable(np.zeros(target_dim, np.float32), name="bias")
+        self.name = name
+
+    def __call__(self, states: tf.Tensor) -> tf.Tensor:
+        """(N, source_dim) -> (N, target_dim)."""
+        return tf.matmul(states, self.kernel.value) + self.bias.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """What is trained."""
+
+    model: Any
+    """A built `limbeck.models.masked_lm.MaskedLM`."""
+
+    projections: Mapping[int, Projection] = field(default_factory=dict)
+    """Index of a term in the objective -> its projection."""
+
+    origin: str = "random"
+    """Where its first weights came from, in a few words."""
+
+    @property
+    def architecture(self) -> BertArchitecture:
+        """The model's shape."""
+        return self.model.architecture
+
+    @property
+    def named_variables(self) -> dict[str, Any]:
+        """Every variable by its name in checkpoints, in the fixed order."""
+        named = {f"model/{name}": v for name, v in named_variables(self.model).items()}
+        for projection in self.projections.values():
+            named[f"projection/{projection.name}/kernel"] = projection.kernel
+            named[f"projection/{projection.name}/bias"] = projection.bias
+        return named
+
+    @property
+    def variables(self) -> list[Any]:
+        """The variables in the fixed order."""
+        return list(self.named_variables.values())
+
+
+def build_student(inputs: Inputs, objective: Objective) -> Student:
+    """Makes the model and the projections; `inputs` has been checked against the recipe."""
+    recipe = inputs.recipe
+    model, origin = load_model(recipe.model, inputs.architecture, seed=recipe.seed)
+    projections = {
+        index: Projection(
+            f"{index}_{bound.name}",
+            source_dim=inputs.architecture.hidden_dim,
+            target_dim=inputs.families[bound.term.signal].hidden_dim,
+            seed=recipe.seed,
+        )
+        for index, bound in enumerate(objective.terms)
+        if bound.term.projection == "linear" and bound.term.signal is not None
+    }
+    return Student(model=model, projections=projections, origin=origin)
+
+
+def load_model(
+    settings: ModelInit, architecture: BertArchitecture, *, seed: int
+) -> tuple[Any, str]:
+    """The student's model as the recipe wants it to start, and where it comes from in words."""
+    if settings.start == "random":
+        return build_masked_lm(architecture, seed=seed), f"random, seed {seed}"
+    assert settings.checkpoint is not None  # ModelInit sees to it
+    model, report = load_masked_lm(
+        settings.checkpoint,
+        missing_head=settings.missing_head,
+        layers=settings.layers,
+        architecture=architecture,
+        seed=seed,
+    )
+    return model, str(report).splitlines()[0]
+
+
+def forward(student: Student, batch: MicroBatch, objective: Objective, *, dropout: Any) -> Outputs:
+    """One pass over a micro-batch.
+
+    Args:
+      student: the model.
+      batch: the micro-batch as tensors.
+      objective: says what is needed.
+      dropout: `limbeck.models.dropout.DropoutKeys`, or None for none.
+    """
+    encoded = student.model.encode(
+        batch["ids"],
+        batch["segment_ids"],
+        batch["attention_mask"],
+        dropout=dropout,
+        hidden_layers=objective.hidden_layers,
+    )
+    logits = None
+    if objective.needs_logits:
+        logits = masked_logits(student.model, encoded.last, batch)
+    states = {
+        layer: tf.reshape(state, (-1, student.architecture.hidden_dim))
+        for layer, state in encoded.hidden.items()
+    }
+    return Outputs(logits=logits, states=states)
+
+
+def masked_logits(model: Any, last: tf.Tensor, batch: MicroBatch) -> tf.Tensor:
+    """(Q, V) float32 at the masked positions: the vocabulary projection runs nowhere else."""
+    index = batch["items"]["masked"]["index"]
+    # The head takes (B, T, D) and positions (B, P): here one long row.
+    flat = tf.reshape(last, (1, -1, last.shape[-1]))
+    return tf.cast(model.logits_at(flat, index[None])[0], tf.float32)
