@@ -35,9 +35,9 @@ from limbeck.records.keys import input_digest, key_rows, make_key, shards_of
 from limbeck.records.layout import Layout
 from limbeck.records.writer import DatasetWriter
 from limbeck.runs import RunDirectory
+from train.advance import advance, prepare_batch
 from train.inputs import open_inputs
 from train.job import Job, build_job
-from train.loop import advance, prepare_batch
 from train.meter import Meter
 from train.recipe import Data, ModelInit, Optimizer, Recipe, Term, Training
 from train.stopping import StopRequest

@@ -2,36 +2,30 @@
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from limbeck import ranks
-from limbeck.config.errors import LimbeckError
 from limbeck.ranks import World
 from limbeck.runs import Heartbeat, MetricsLog, RunDirectory
 from train import checkpoint
-from train.batch import MicroBatch
+from train.advance import advance, prepare_batch
 from train.checkpoint import Progressed
 from train.evaluate import Scores
 from train.inputs import Inputs
 from train.job import Job, build_job, resume, save
 from train.ledger import Ledger
-from train.meter import Meter, StepValues
+from train.meter import Meter
 from train.plan import plan_lines
 from train.preflight import is_complete, preflight
 from train.recipe import Recipe
-from train.schedule import learning_rate
-from train.step import to_tensors
 from train.stopping import StopRequest
-from train.stream import RankBatch, Stream
+from train.stream import Stream
 from train.student import Student
 from train.surroundings import promise
 
-__all__ = ["PROG", "Result", "advance", "prepare_batch", "train"]
+__all__ = ["PROG", "Result", "train"]
 
 PROG = "train run"
 
@@ -195,72 +189,6 @@ def _steps(
         scores=scores,
         student=job.step.student,
     )
-
-
-def advance(
-    job: Job, before: Progressed, batch: RankBatch, *, stop: StopRequest, meter: Meter
-) -> tuple[Progressed, StepValues, bool]:
-    """Makes one update: counts over all ranks, gradients, their sum, the optimiser.
-
-    Args:
-      job: the run.
-      before: where it stands.
-      batch: this rank's part of the next global batch, through `prepare_batch`.
-      stop: whether this process was asked to stop.
-      meter: counts the time of collectives.
-
-    Returns:
-      Where the run stands after it, the step's global values, and whether any rank wants to stop.
-
-    Raises:
-      LimbeckError: the gradient is not finite.
-    """
-    recipe, names = job.inputs.recipe, job.objective.names
-    local = job.objective.counts(batch.items)
-    extra = [len(batch.rows), batch.num_tokens, int(stop.requested)]
-    with meter.communicating():
-        totals = ranks.sum_vector(np.array([*local, *extra], np.int64), name="counts")
-    counts = totals[: len(names)]
-    rows, tokens, num_stopping = (int(x) for x in totals[len(names) :])
-    factors = job.objective.factors(counts)
-    gradients = job.step.gradients(batch.micro, factors, step=before.step)
-    with meter.communicating():
-        gradients = job.step.reduce(gradients)
-    rate = learning_rate(recipe.optimizer, step=before.step, num_steps=recipe.training.steps)
-    norm = job.step.update(gradients, learning_rate=rate)
-    if not math.isfinite(norm):
-        raise LimbeckError(
-            f"step {before.step + 1}: the gradient's norm is {norm}; nothing of this step is "
-            "saved; lower optimizer.learning_rate, or look at the labels of this batch "
-            f"(position {batch.position})"
-        )
-    sums = gradients.sums.numpy().astype(np.float64)
-    after = dataclasses.replace(
-        before,
-        step=before.step + 1,
-        stream=job.source.state(batch.next_position),
-        rows=before.rows + rows,
-        tokens=before.tokens + tokens,
-    )
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), 0.0)
-    values = StepValues(
-        step=after.step,
-        loss=float((sums * factors).sum()),
-        terms=dict(zip(names, means.tolist(), strict=True)),
-        counts=dict(zip(names, counts.tolist(), strict=True)),
-        gradient_norm=norm,
-        learning_rate=rate,
-        rows=after.rows,
-        tokens=after.tokens,
-        epoch=after.rows / job.source.order.num_rows,
-    )
-    return after, values, num_stopping > 0
-
-
-def prepare_batch(batch: RankBatch) -> RankBatch:
-    """Makes tensors of a batch's arrays, in a reading thread: a step need not wait for the copy."""
-    micro: list[MicroBatch] = [to_tensors(m) for m in batch.micro]
-    return dataclasses.replace(batch, micro=micro)
 
 
 def _due(every: int, step: int) -> bool:

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from limbeck import __version__
 from limbeck.ranks import World
 from limbeck.records.canonical import differences
 
@@ -27,7 +28,7 @@ def surroundings(world: World) -> dict[str, Any]:
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     horovod = importlib.metadata.version("horovod") if world.size > 1 else "none"
     return {
-        "limbeck": importlib.metadata.version("limbeck"),
+        "limbeck": __version__,
         "tensorflow": tf.__version__,
         "keras": importlib.metadata.version("keras"),
         "horovod": horovod,

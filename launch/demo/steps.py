@@ -17,6 +17,7 @@ from limbeck.config.errors import LimbeckError
 _NOISE = (
     "All log messages before absl::InitializeLog() is called",
     "oneDNN custom operations are on",
+    "oneDNN supports DT_HALF only on platforms with AVX-512",
 )
 
 

@@ -1,14 +1,22 @@
 """Every command as a user meets it: exit codes, one line an error, what is printed."""
 
 import bz2
+import contextlib
+import fcntl
 import json
 import os
+import re
 import stat
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
 
+from limbeck import __version__
+
 COMMANDS = ("wikipedia", "text", "examples", "vocabulary", "token_counts", "labels")
-MODULES = [f"beam_pipelines.{name}" for name in COMMANDS]
 
 
 def check_usage_error(done, module, message):
@@ -87,12 +95,15 @@ def test_dead_letters_are_announced(run, tmp_path):
     assert f"1 dead letters are listed in {tmp_path / 'out'}.dead-letters.jsonl" in done.out
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_help_and_version_of_every_command(run, module):
-    help_text = run(module, "--help")
-    assert (help_text.code, help_text.err) == (0, "") and module in help_text.out
-    version = run(module, "--version")
-    assert (version.code, version.out.split()[0]) == (0, module)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(run, name):
+    done = run(f"beam_pipelines.{name}", "--help")
+    assert (done.code, done.err) == (0, "") and f"beam_pipelines.{name}" in done.out
+
+
+def test_version_is_that_of_the_package(run):
+    done = run("beam_pipelines.text", "--version")
+    assert (done.code, done.out) == (0, f"beam_pipelines.text (limbeck {__version__})\n")
 
 
 def test_help_explains_every_option(run):
@@ -212,3 +223,26 @@ def test_read_only_place_is_one_line(run, small_dump, tmp_path):
     (tmp_path / "locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
     done = run("beam_pipelines.wikipedia", "--dump", small_dump, "--out", tmp_path / "locked/out")
     check_usage_error(done, "beam_pipelines.wikipedia", "Permission denied")
+
+
+def run_on_a_terminal(module, *arguments):
+    """Runs a command on a pseudo-terminal and returns everything that it shows."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is closed at the end
+            while data := os.read(ours, 4096):
+                shown += data
+        os.close(ours)
+    assert process.returncode == 0
+    return shown.decode()
+
+
+def test_progress_is_shown_on_a_terminal(run, real_dump, tmp_path):
+    options = ("--dump", real_dump, "--out", tmp_path / "out")
+    shown = run_on_a_terminal("beam_pipelines.wikipedia", *options)
+    assert re.search(r"[1-9][0-9]* pages \[", shown)
+    assert "106 documents in 8 shards" in shown

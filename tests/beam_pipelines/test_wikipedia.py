@@ -145,7 +145,7 @@ def test_hostile_pages_end_where_they_belong(page_xml, export_xml, tmp_path):
     ]
     dump = tmp_path / "hostile.xml.bz2"
     dump.write_bytes(bz2.compress(export_xml(pages).encode().replace(b"~", b"\xe9")))
-    manifest = wikipedia(settings(dump, tmp_path / "out", page_seconds=6.0, page_megabytes=300))
+    manifest = wikipedia(settings(dump, tmp_path / "out", page_seconds=10.0, page_megabytes=300))
     assert manifest.content.accounting == {
         "in": 10,
         "kept": 4,

@@ -2,17 +2,15 @@
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 
 from limbeck import ranks
 from limbeck.config import yaml_file
 from limbeck.ranks import World
-from limbeck.runs import RunDirectory
-from train import stream
-from train.inputs import open_inputs
-from train.job import build_job, resume
-from train.loop import train
+from train import loop, stream
+from train.job import Job, build_job
 from train.recipe import Recipe
 
 
@@ -24,32 +22,27 @@ def largest_difference(variables) -> float:
 
 
 def whole_run(world: World, recipe: Recipe, run_dir: str) -> None:
-    """Trains, then compares the weights of all ranks."""
-    result = train(recipe, run_dir, world)
-    difference = largest_difference(result.student.variables)
-    if world.is_leader:
-        print("CHECK " + json.dumps({"difference": difference, "step": result.step}), flush=True)
+    """Trains from weights that differ between ranks at first, then compares all ranks' weights."""
+    differences = {}
 
+    def uneven_job(*arguments: Any) -> Job:
+        job = build_job(*arguments)
+        for variable in job.step.student.variables:
+            variable.value.assign_add(np.full(variable.shape, float(world.rank), np.float32))
+        differences["before"] = largest_difference(job.step.student.variables)
+        return job
 
-def different_starts(world: World, recipe: Recipe, run_dir: str) -> None:
-    """Ranks that start from other weights get the leader's."""
-    run = RunDirectory(run_dir)
+    loop.build_job = uneven_job
+    result = loop.train(recipe, run_dir, world)
+    differences["after"] = largest_difference(result.student.variables)
     if world.is_leader:
-        run.take(yaml_file.to_plain(recipe))
-    job = build_job(open_inputs(recipe), run, world)
-    for variable in job.step.student.variables:
-        variable.value.assign_add(np.full(variable.shape, float(world.rank), np.float32))
-    before = largest_difference(job.step.student.variables)
-    assert resume(job, prog="check") is None
-    after = largest_difference(job.step.student.variables)
-    if world.is_leader:
-        print("CHECK " + json.dumps({"before": before, "after": after}), flush=True)
+        print("CHECK " + json.dumps({**differences, "step": result.step}), flush=True)
 
 
 def no_synchronisation(world: World, recipe: Recipe, run_dir: str) -> None:
     """Trains with a sum over ranks that sums nothing, as Keras 3 with Horovod's optimiser does."""
     ranks.sum_group = lambda tensors, *, name: list(tensors)
-    train(recipe, run_dir, world)
+    loop.train(recipe, run_dir, world)
 
 
 def other_order(world: World, recipe: Recipe, run_dir: str) -> None:
@@ -57,7 +50,7 @@ def other_order(world: World, recipe: Recipe, run_dir: str) -> None:
     if world.rank == 1:
         honest = stream.rank_slice
         stream.rank_slice = lambda num_rows, rank, size: honest(num_rows, 0, size)
-    train(recipe, run_dir, world)
+    loop.train(recipe, run_dir, world)
 
 
 if __name__ == "__main__":

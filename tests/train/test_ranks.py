@@ -63,7 +63,9 @@ def test_any_number_of_ranks_trains_the_same_model(job, whole, mpirun):
     weights = checkpoint.load(final(one)).tensors
     for size in (2, 3):
         many, check = whole(size, mpirun)
-        assert check == {"difference": 0.0, "step": STEPS}
+        # Every rank started from other weights, and got the leader's before the first step.
+        assert check["before"] > 0.9
+        assert check["after"] == 0.0 and check["step"] == STEPS
         # The same batches, by the hash of the keys of every step, and the same accounts.
         assert (many / "ledger.jsonl").read_bytes() == (one / "ledger.jsonl").read_bytes()
         np.testing.assert_allclose(losses(many)[:20], losses(one)[:20], rtol=1e-5)
@@ -153,21 +155,16 @@ def test_sigterm_of_one_rank_stops_all_with_a_checkpoint(job, whole, mpirun):
 
 
 @pytest.mark.ranks(2)
-def test_ranks_that_start_differently_are_made_equal(job, mpirun):
-    root, recipe = job
-    done = mpirun(2, [CHECKS, "different_starts", str(recipe), str(root / "starts")])
-    check = next(text for text in done.stdout.splitlines() if text.startswith("CHECK "))
-    difference = json.loads(check.removeprefix("CHECK "))
-    assert difference["before"] > 0.9 and difference["after"] == 0.0
-
-
-@pytest.mark.ranks(2)
 @pytest.mark.parametrize(
     ("what", "message"),
     [
         # What Keras 3 does in silence with Horovod's own optimiser.
         ("no_synchronisation", "the weights of rank 1 are not those of rank 0"),
-        ("other_order", "step 1: the ranks fed other rows than the order says"),
+        pytest.param(
+            "other_order",
+            "step 1: the ranks fed other rows than the order says",
+            marks=pytest.mark.slow,  # test_ledger.py has the same without ranks
+        ),
     ],
 )
 def test_ranks_that_come_apart_are_stopped_and_nothing_is_saved(job, mpirun, what, message):
@@ -176,3 +173,29 @@ def test_ranks_that_come_apart_are_stopped_and_nothing_is_saved(job, mpirun, wha
     assert done.returncode == 1
     assert message in done.stderr
     assert not checkpoint.list_checkpoints(root / what / "checkpoints")
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_random_kills_of_one_rank_never_change_the_result(job, whole, mpirun):
+    root, recipe = job
+    uninterrupted, _ = whole(1, mpirun)
+    run_dir = root / "often-killed"
+    rng = np.random.default_rng(5)
+    for _ in range(12):
+        with start(1, recipe, run_dir) as process:
+            for text in process.stdout:
+                if text.startswith("promise"):
+                    break
+            # Compiling takes a second or two; a step some hundredths.
+            time.sleep(float(rng.uniform(0, 4)))
+            process.kill()
+            process.stdout.read()
+    with start(1, recipe, run_dir) as process:
+        log, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+    # The uninterrupted run was started under mpirun: the same surroundings but for that.
+    mine, theirs = (checkpoint.load(final(d)) for d in (run_dir, uninterrupted))
+    assert mine.progressed == theirs.progressed
+    for name, tensor in theirs.tensors.items():
+        np.testing.assert_array_equal(mine.tensors[name], tensor)
