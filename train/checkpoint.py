@@ -97,7 +97,7 @@ class Checkpoint:
     """Where the run stands."""
 
     tensors: Mapping[str, np.ndarray]
-    """Every variable by name; a scalar comes back as a vector of one."""
+    """Every variable by name."""
 
 
 def progressed_to_bytes(progressed: Progressed) -> bytes:
@@ -118,9 +118,8 @@ def save(directory: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """
     path = directory / file_name(checkpoint.progressed.step)
     header = {"format": FORMAT, "progressed": checkpoint.progressed.to_plain()}
-    tensors = {name: np.atleast_1d(tensor) for name, tensor in checkpoint.tensors.items()}
-    header["sha256"] = _digest(header, tensors)
-    write_tensors(path, tensors, metadata={METADATA_KEY: _canonical(header)})
+    header["sha256"] = _digest(header, checkpoint.tensors)
+    write_tensors(path, checkpoint.tensors, metadata={METADATA_KEY: _canonical(header)})
     for other in list_checkpoints(directory):
         if other.name > path.name:
             other.unlink()

@@ -41,15 +41,13 @@ def fill(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, whe
         raise LimbeckError(f"{where}: {wrong[0]!r} is only in one of checkpoint and model")
     for name, variable in variables.items():
         tensor = tensors[name]
-        if not len(variable.shape) and tensor.size == 1:
-            continue  # scalars are kept as vectors of one
         if tuple(tensor.shape) != tuple(variable.shape):
             raise LimbeckError(
                 f"{where}: {name!r} has shape {tuple(tensor.shape)}; expected "
                 f"{tuple(variable.shape)}"
             )
     for name, variable in variables.items():
-        variable.value.assign(tensors[name].reshape(variable.shape))
+        variable.value.assign(tensors[name])
 
 
 def broadcast_state(

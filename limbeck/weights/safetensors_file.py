@@ -40,6 +40,6 @@ def write_tensors(
 
     `metadata` should hold one entry at most: the order of several is not fixed.
     """
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     data = safetensors.numpy.save(contiguous, metadata=dict(metadata) if metadata else None)
     atomic_write(path, data)

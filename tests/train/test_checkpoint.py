@@ -47,7 +47,8 @@ def assert_same(a, b):
     assert a.progressed == b.progressed
     assert a.tensors.keys() == b.tensors.keys()
     for name, tensor in a.tensors.items():
-        np.testing.assert_array_equal(np.atleast_1d(tensor), np.atleast_1d(b.tensors[name]))
+        assert tensor.shape == b.tensors[name].shape
+        np.testing.assert_array_equal(tensor, b.tensors[name])
 
 
 def test_saved_state_is_loaded_as_it_was(tmp_path):

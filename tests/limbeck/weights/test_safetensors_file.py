@@ -18,7 +18,7 @@ def test_tensors_come_back_with_dtype_and_shape(tmp_path):
     back = read_tensors(tmp_path / "x.safetensors")
     assert list(back) == sorted(TENSORS)
     for name, tensor in TENSORS.items():
-        assert back[name].dtype == tensor.dtype
+        assert (back[name].dtype, back[name].shape) == (tensor.dtype, tensor.shape)
         np.testing.assert_array_equal(back[name], tensor)
 
 
