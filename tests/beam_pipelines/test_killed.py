@@ -108,7 +108,13 @@ def test_worker_that_is_killed_ends_the_command_with_one_line(small_dump, tmp_pa
 def test_interrupt_ends_everything_with_code_130(small_dump, tmp_path):
     arguments = ("--dump", small_dump, "--workers", 2, "--out", tmp_path / "out")
     command = [sys.executable, "-m", "beam_pipelines.wikipedia", *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (workers := psutil.Process(process.pid).children()):
         assert process.poll() is None
         time.sleep(0.02)
