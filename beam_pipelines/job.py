@@ -15,7 +15,7 @@ import apache_beam as beam
 
 from beam_pipelines.outcomes import Report, read_report
 from beam_pipelines.progress import Progress
-from beam_pipelines.runner import run_pipeline
+from beam_pipelines.runner import check_workers, run_pipeline
 from beam_pipelines.sink import Target
 from limbeck.config.command import before_work
 from limbeck.config.errors import LimbeckError
@@ -87,6 +87,7 @@ def run_job(
     """
     started = time.time()
     with before_work():
+        check_workers(workers)
         for writer in writers:
             writer.open()
     manifests = [writer.finished() for writer in writers]

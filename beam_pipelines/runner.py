@@ -20,7 +20,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from beam_pipelines.watch import run_watched
 from limbeck.config.errors import LimbeckError, UsageError
 
-__all__ = ["run_pipeline"]
+__all__ = ["check_workers", "run_pipeline"]
 
 # `module.ErrorName: message`, as the last line of a traceback that came from a worker.
 _RAISED = re.compile(r"^(?:[\w.]+\.)?(\w+): (.*)$", re.MULTILINE)
@@ -42,8 +42,7 @@ def run_pipeline(
       LimbeckError: a step raised one, or the operating system refused something.
       RuntimeError: anything else that went wrong in a worker process, with its traceback.
     """
-    if workers < 1:
-        raise UsageError(f"workers is {workers}; it must be at least 1")
+    check_workers(workers)
     options = PipelineOptions(
         flags=[],
         direct_num_workers=workers,
@@ -106,3 +105,9 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def check_workers(workers: int) -> None:
+    """Refuses a number of processes that cannot be, before anything is written."""
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; it must be at least 1")

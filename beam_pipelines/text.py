@@ -78,6 +78,11 @@ def _run(settings: TextSettings, *, bundle_repeat: int = 0) -> Finished:
             raise UsageError(f"{len(settings.input)} input files; give 1 to {_MAX_FILES}")
         if not settings.corpus:
             raise UsageError("corpus is empty; it names the documents")
+        fields = (settings.text_field, settings.title_field)
+        if settings.format != "jsonl" and fields != ("text", "title"):
+            raise UsageError(
+                f"--text-field and --title-field have no effect on --format {settings.format}"
+            )
         writer = documents_writer(
             settings.out, num_shards=settings.num_shards, settings=_content_settings(settings)
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from limbeck.config.errors import UsageError
 from limbeck.labels import Signal
 from limbeck.records.shard import DATASET_NAME
 
@@ -45,6 +46,12 @@ class ExtractSettings(Recipe):
     """The teacher: a checkpoint folder or an exported run."""
     out: str
     """Where the families go, each in OUT/<name>/; families of another teacher need another OUT."""
+
+    def __post_init__(self) -> None:
+        """Refuses an empty output, which would be the working directory."""
+        super().__post_init__()
+        if not self.out:
+            raise UsageError("--out is empty; name a directory")
 
     @property
     def content_settings(self) -> dict[str, int]:

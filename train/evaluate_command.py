@@ -48,6 +48,12 @@ def _open(
         predictor = Unigram.fit(open_examples(fit), vocab_size=vocab_size)
     else:
         loaded = open_model(model)
+        longest = int(heldout.lengths().max(initial=0))
+        limit = loaded.model.architecture.max_positions
+        if longest > limit:
+            raise UsageError(
+                f"{examples}: rows have up to {longest} tokens and the model {limit} positions"
+            )
         vocab_size, title = loaded.vocab_size, loaded.title
         predictor = ModelPredictor(loaded.model)
     if recorded not in (None, vocab_size):

@@ -21,6 +21,8 @@ def export(run_dir: str, out: str, *, tokenizer: str | None = None) -> Path:
     Raises:
       UsageError: not a run, or no tokenizer where it should be.
     """
+    if not out:
+        raise UsageError("--out is empty; name a folder")
     if not is_run(run_dir):
         raise UsageError(f"{run_dir}: not a run's directory")
     loaded = open_model(run_dir)

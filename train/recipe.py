@@ -261,6 +261,8 @@ class Recipe:
             )
         if unused := sorted(set(self.data.labels) - used):
             raise ValueError(f"data.labels has {unused[0]!r}, which no term of objective uses")
+        if self.training.evaluate_every and self.data.heldout is None:
+            raise ValueError("training.evaluate_every has no effect without data.heldout")
         if self.optimizer.warmup_steps > self.training.steps:
             raise ValueError(
                 f"optimizer.warmup_steps is {self.optimizer.warmup_steps}, more than the "

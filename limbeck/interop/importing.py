@@ -62,6 +62,8 @@ class ImportSettings:
 
     def __post_init__(self) -> None:
         """Refuses options that contradict each other or would be ignored."""
+        if not self.out:
+            raise ValueError("--out is empty; name a directory")
         if (self.vocab is None) == (self.vocab_size is None):
             raise ValueError("give one of --vocab and --vocab-size")
         if self.cased and self.vocab is None:

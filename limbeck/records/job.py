@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from limbeck.config.errors import LimbeckError
+from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.records.canonical import canonical, differences, parse_canonical, plain, sha256_of
 from limbeck.records.errors import FormatError
 from limbeck.records.layout import DIGEST, Layout
@@ -91,7 +91,7 @@ class Job:
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}; it must be one of {KINDS}")
         if type(self.num_shards) is not int or not 1 <= self.num_shards <= MAX_SHARDS:
-            raise ValueError(f"num_shards is {self.num_shards!r}; it must be in [1, {MAX_SHARDS}]")
+            raise UsageError(f"num_shards is {self.num_shards!r}; it must be in [1, {MAX_SHARDS}]")
         if self.kind == "labels" and DIGEST not in self.layout.fields:
             raise ValueError(f"a labels layout needs the field {DIGEST}")
         if self.seed is not None and type(self.seed) is not int:

@@ -94,9 +94,15 @@ class DatasetWriter:
 
         Raises:
           UsageError: the directory holds another job's output (listing what differs), files that
-            are not ours, or is no directory.
+            are not ours, lies inside another dataset, or is no directory.
         """
         job, path = self.job, os.path.join(self.directory, JOB)
+        parent = os.path.dirname(os.path.abspath(self.directory))
+        if os.path.exists(os.path.join(parent, JOB)):
+            raise UsageError(
+                f"{parent}: is a dataset itself, and {self.directory} would lie inside it; "
+                "choose another --out"
+            )
         try:
             os.makedirs(self.directory, exist_ok=True)
             foreign = foreign_files(self.directory, job)

@@ -74,12 +74,16 @@ def test_only_settings_that_matter_are_recorded(tmp_path):
     [
         ({"corpus": ""}, "corpus is empty"),
         ({"num_shards": 0}, "num_shards is 0"),
+        ({"num_shards": 100_000}, "num_shards is 100000"),
+        ({"workers": 0}, "workers is 0"),
+        ({"text_field": "body"}, "have no effect on --format plain"),
     ],
 )
 def test_impossible_options_are_refused(tmp_path, options, message):
     (tmp_path / "a").write_text("One.")
     with pytest.raises(UsageError, match=message):
         text(settings([tmp_path / "a"], tmp_path / "out", **options))
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_input_is_refused_before_anything_is_written(tmp_path):

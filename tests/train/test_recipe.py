@@ -37,6 +37,11 @@ def test_recipe_survives_a_round_trip():
     assert yaml_file.from_plain(Recipe, yaml_file.to_plain(recipe), "plain") == recipe
 
 
+def test_evaluating_without_heldout_examples_is_refused():
+    with pytest.raises(UsageError, match="evaluate_every has no effect without data.heldout"):
+        load(TEXT + "  evaluate_every: 10\n")
+
+
 def test_scale_carries_the_square_of_the_temperature_unless_told_not_to():
     kl, mlm = load().objective
     assert (kl.scale, mlm.scale) == (4.0, 0.5)

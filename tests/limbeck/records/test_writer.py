@@ -13,7 +13,9 @@ import pytest
 
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.records import shard_writer, shards_of
+from limbeck.records.layout import KEY, Layout
 from limbeck.records.manifest import MANIFEST
+from limbeck.records.writer import DatasetWriter
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = "train-00000-of-00002.tfrecord"
@@ -290,3 +292,26 @@ def test_name_that_is_no_file_name_is_refused(tools, tmp_path, name):
 def test_impossible_job_is_refused(tools, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         tools.examples_writer(tmp_path, **changes)
+
+
+def bare_writer(directory: Path, *, num_shards: int = 1) -> DatasetWriter:
+    return DatasetWriter(
+        directory,
+        name="x",
+        kind="examples",
+        layout=Layout((KEY,)),
+        num_shards=num_shards,
+        settings={},
+    )
+
+
+def test_directory_inside_another_dataset_is_refused(tmp_path):
+    bare_writer(tmp_path / "outer").open()
+    with pytest.raises(UsageError, match="outer: is a dataset itself"):
+        bare_writer(tmp_path / "outer" / "inner").open()
+    assert [path.name for path in (tmp_path / "outer").iterdir()] == ["job.json"]
+
+
+def test_number_of_shards_that_cannot_be_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="num_shards is 100000"):
+        bare_writer(tmp_path, num_shards=100_000)
