@@ -4,6 +4,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,8 @@ from limbeck.records.manifest import Manifest
 from limbeck.records.rows import FixedRows
 from limbeck.records.shard import ShardSummary
 from limbeck.records.writer import DatasetWriter
-from limbeck.teachers import Teacher, load_teacher
-from limbeck.tokens import load_tokenizer
+from limbeck.teachers import Teacher, TeacherFacts, load_teacher, read_facts
+from limbeck.tokens import refuse_other_tokenizer
 
 __all__ = ["Family", "Job", "prepare", "refuse_without_space"]
 
@@ -73,35 +74,51 @@ class Job:
         return [i for i in shards if any(i not in f.done for f in self.active.values())]
 
 
-def prepare(settings: ExtractSettings, *, teacher: Teacher | None = None) -> Job:
+def prepare(
+    settings: ExtractSettings,
+    *,
+    teacher: Teacher | None = None,
+    load: Callable[[str], Teacher] = load_teacher,
+) -> Job:
     """Opens everything, refuses what cannot work, and takes the output directories.
+
+    What can be checked without TensorFlow is checked before it is loaded.
 
     Args:
       settings: recipe and directories.
-      teacher: already loaded from `settings.teacher`; None loads it.
+      teacher: already loaded from `settings.teacher`; None calls `load`.
+      load: loads the teacher of a directory.
 
     Raises:
       LimbeckError: damaged inputs, inputs that do not fit each other, or an output directory that
         holds something else.
     """
     examples = open_dataset(settings.examples, kind="examples")
-    teacher = teacher or load_teacher(settings.teacher)
-    _check_tokenizer(settings, examples, teacher)
+    facts = teacher or read_facts(settings.teacher)
+    refuse_other_tokenizer(
+        examples.content.tokenizer,
+        examples=settings.examples,
+        model=settings.teacher,
+        vocab_size=facts.vocab_size,
+    )
     longest = int(examples.lengths().max(initial=0))
-    if longest > teacher.max_positions:
+    if longest > facts.max_positions:
         raise UsageError(
             f"{settings.examples} has sequences of up to {longest} tokens, but the teacher "
-            f"{settings.teacher} has {teacher.max_positions} positions; prepare shorter examples"
+            f"{settings.teacher} has {facts.max_positions} positions; prepare shorter examples"
         )
     for name, signal in settings.families.items():
-        _check_signal(name, signal, teacher)
-    described = _describe_teacher(teacher)
+        _check_signal(name, signal, facts)
+    described = _describe_teacher(facts)
     _check_siblings(settings.out, teacher=described, examples_id=examples.id)
     writers = {
         name: _writer(settings, name, signal, examples, described)
         for name, signal in settings.families.items()
     }
+    for writer in writers.values():
+        writer.check()
     _check_space(settings.out, examples, writers)
+    teacher = teacher or load(settings.teacher)
     return Job(
         examples=examples,
         teacher=teacher,
@@ -145,7 +162,7 @@ def _writer(
     )
 
 
-def _describe_teacher(teacher: Teacher) -> dict[str, Any]:
+def _describe_teacher(teacher: TeacherFacts) -> dict[str, Any]:
     return {
         "fingerprint": teacher.fingerprint,
         "vocab_size": teacher.vocab_size,
@@ -154,29 +171,7 @@ def _describe_teacher(teacher: Teacher) -> dict[str, Any]:
     }
 
 
-def _check_tokenizer(settings: ExtractSettings, examples: Dataset, teacher: Teacher) -> None:
-    """The ids of the examples must mean to the teacher what they meant to the tokenizer."""
-    tokenizer = examples.content.tokenizer
-    if tokenizer is None:  # imported records: nothing is known but the ids, checked row by row
-        return
-    if tokenizer["vocab_size"] != teacher.vocab_size:
-        raise UsageError(
-            f"{settings.examples} was tokenized with {tokenizer['vocab_size']} ids, but the "
-            f"vocabulary of the teacher {settings.teacher} has {teacher.vocab_size}; prepare the "
-            "examples with the teacher's tokenizer"
-        )
-    if not os.path.exists(os.path.join(settings.teacher, "vocab.txt")):
-        return
-    theirs = load_tokenizer(settings.teacher).fingerprint()
-    if tokenizer["fingerprint"] != theirs:
-        raise UsageError(
-            f"{settings.examples} is of tokenizer {tokenizer['fingerprint'][:12]}, but "
-            f"the vocabulary in {settings.teacher} is {theirs[:12]}: equal ids would mean other "
-            "words; prepare the examples with the teacher's tokenizer"
-        )
-
-
-def _check_signal(name: str, signal: Signal, teacher: Teacher) -> None:
+def _check_signal(name: str, signal: Signal, teacher: TeacherFacts) -> None:
     num_layers = teacher.architecture.num_layers
     if isinstance(signal, SparseSignal) and signal.k > teacher.vocab_size:
         raise UsageError(

@@ -10,7 +10,6 @@ import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import tensorflow as tf
 import tqdm
 
 from extract.job import Family, Job, prepare
@@ -20,7 +19,7 @@ from extract.shard import ShardInput, label_shard, position_counts, read_shard, 
 from limbeck.config.command import before_work
 from limbeck.config.errors import UsageError
 from limbeck.records.manifest import Manifest, Provenance
-from limbeck.teachers import Teacher
+from limbeck.teachers import Teacher, load_teacher
 
 __all__ = ["extract", "run_shards"]
 
@@ -44,9 +43,15 @@ def extract(settings: ExtractSettings, *, teacher: Teacher | None = None) -> dic
         record), a full disk. What is finished stays, and the same call goes on from there.
     """
     started_s = time.time()
-    _configure(settings.threads)
+
+    def load(directory: str) -> Teacher:
+        _configure(settings.threads)
+        return load_teacher(directory)
+
     with before_work():
-        job = prepare(settings, teacher=teacher)
+        if teacher is not None:
+            _configure(settings.threads)
+        job = prepare(settings, teacher=teacher, load=load)
     with job.examples:
         for line in plan_lines(job):
             print(f"extract: {line}", flush=True)
@@ -131,6 +136,8 @@ def _finish(family: Family, job: Job, provenance: Provenance) -> Manifest:
 
 def _configure(threads: int) -> None:
     """Sets threads, where TensorFlow still lets us, and determinism."""
+    import tensorflow as tf  # takes seconds and prints: only once the job is known to be sound
+
     tf.config.experimental.enable_op_determinism()
     if not threads or tf.config.threading.get_intra_op_parallelism_threads() == threads:
         return
@@ -145,6 +152,8 @@ def _configure(threads: int) -> None:
 
 
 def _device() -> str:
+    import tensorflow as tf
+
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return f"cpu ({os.cpu_count()} cores)"

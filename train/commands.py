@@ -11,6 +11,7 @@ from limbeck.config import yaml_file
 from limbeck.config.command import before_work, parse
 from limbeck.config.errors import UsageError
 from limbeck.ranks import World
+from train.given import check_evaluation, check_model, check_output
 from train.json_file import write_json
 from train.preflight import is_complete, preflight
 from train.recipe import Recipe
@@ -93,6 +94,11 @@ def evaluate(argv: Sequence[str]) -> int:
         raise UsageError("--fit and the model `unigram` go together")
     if options.batch_rows < 1:
         raise UsageError(f"--batch-rows is {options.batch_rows}; it must be at least 1")
+    with before_work():
+        check_output(options.json, option="--json")
+        check_evaluation(
+            options.model, examples=options.examples, labels=options.labels, fit=options.fit
+        )
     from train.evaluate_command import evaluate_model
 
     lines = evaluate_model(
@@ -134,6 +140,9 @@ def predict(argv: Sequence[str]) -> int:
     )
     if not options.text or options.top < 1:
         raise UsageError("give at least one sentence, and --top of at least 1")
+    with before_work():
+        check_output(options.json, option="--json")
+        check_model(options.model)
     ranks.init()
     from train.models import open_model
     from train.predict import as_plain, fill_masks
@@ -171,6 +180,8 @@ def export(argv: Sequence[str]) -> int:
     options = parse(
         ExportOptions, argv, prog="python -m train export", description=export.__doc__ or ""
     )
+    with before_work():
+        check_model(options.run_dir)
     ranks.init()
     from train.export import export as write
 

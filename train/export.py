@@ -4,8 +4,8 @@ from pathlib import Path
 
 from limbeck.config.errors import UsageError
 from limbeck.weights.hf import export_hf
+from train.given import is_run
 from train.models import open_model
-from train.restore import is_run
 
 __all__ = ["export"]
 

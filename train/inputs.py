@@ -13,6 +13,7 @@ from limbeck.labels import HiddenSignal, SparseSignal
 from limbeck.order import Order
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
+from limbeck.tokens import refuse_other_tokenizer
 from limbeck.weights.hf_folder import read_architecture
 from train.batch import Group
 from train.families import Family, open_examples, open_family
@@ -75,7 +76,7 @@ def open_inputs(recipe: Recipe) -> Inputs:
     data = recipe.data
     shape = student_architecture(recipe.model)
     examples = open_examples(data.examples)
-    check_examples_fit(examples, shape)
+    check_examples_fit(examples, shape, model=recipe.model.checkpoint)
     families = {
         name: open_family(name, directory, examples, vocab_size=shape.vocab_size)
         for name, directory in data.labels.items()
@@ -86,7 +87,7 @@ def open_inputs(recipe: Recipe) -> Inputs:
     heldout = heldout_family = None
     if data.heldout is not None:
         heldout = open_examples(data.heldout)
-        check_examples_fit(heldout, shape)
+        check_examples_fit(heldout, shape, model=recipe.model.checkpoint)
         if data.heldout_labels is not None:
             heldout_family = open_family(
                 "heldout", data.heldout_labels, heldout, vocab_size=shape.vocab_size
@@ -131,12 +132,26 @@ def student_architecture(model: ModelInit) -> BertArchitecture:
     return model.architecture  # with dropout rates of its own
 
 
-def check_examples_fit(examples: Dataset, shape: BertArchitecture) -> None:
-    """Refuses examples that a model of this shape cannot read.
+def check_examples_fit(
+    examples: Dataset, shape: BertArchitecture, *, model: str | None = None
+) -> None:
+    """Refuses examples that a student cannot read.
+
+    Args:
+      examples: with what their manifest says of the tokenizer.
+      shape: of the student.
+      model: folder that the student starts from; None where there is none.
 
     Raises:
-      UsageError: another vocabulary, or rows longer than the model's positions.
+      UsageError: another vocabulary or tokenizer, or rows longer than the student's positions.
     """
+    if model is not None:
+        refuse_other_tokenizer(
+            examples.content.tokenizer,
+            examples=examples.directory,
+            model=model,
+            vocab_size=shape.vocab_size,
+        )
     tokenizer = examples.content.tokenizer or {}
     vocab_size = tokenizer.get("vocab_size", shape.vocab_size)
     if vocab_size != shape.vocab_size:

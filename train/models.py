@@ -7,7 +7,8 @@ from typing import Any
 from limbeck.config.errors import UsageError
 from limbeck.tokens import WordPiece, load_tokenizer
 from limbeck.weights.hf import load_masked_lm
-from train.restore import is_run, load_run
+from train.given import check_model, is_run
+from train.restore import load_run
 
 __all__ = ["LoadedModel", "open_model", "tokenizer_of_examples"]
 
@@ -49,9 +50,8 @@ def open_model(path: str) -> LoadedModel:
       UsageError: neither.
       LimbeckError: damaged.
     """
+    check_model(path)
     where = Path(path)
-    if not where.is_dir():
-        raise UsageError(f"{path}: no such directory; give a model folder or a run's directory")
     if is_run(where):
         recipe, newest, model = load_run(where)
         return LoadedModel(

@@ -18,7 +18,7 @@ from train.checkpoint import Checkpoint, Progressed
 from train.recipe import Recipe
 from train.student import Student
 
-__all__ = ["broadcast_state", "fill", "is_run", "load_run", "named_tensors"]
+__all__ = ["broadcast_state", "fill", "load_run", "named_tensors"]
 
 
 def named_tensors(student: Student, optimizer: Any) -> dict[str, Any]:
@@ -60,11 +60,6 @@ def broadcast_state(
     if world.is_leader or not text:
         return progressed
     return checkpoint.progressed_from_bytes(text)
-
-
-def is_run(path: str | Path) -> bool:
-    """Whether a directory is a run's, rather than a model folder."""
-    return RunDirectory(path).checkpoints.is_dir()
 
 
 def load_run(path: str | Path) -> tuple[Recipe, Checkpoint, Any]:

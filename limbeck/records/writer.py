@@ -89,26 +89,26 @@ class DatasetWriter:
             seed=self.seed,
         )
 
-    def open(self) -> None:
-        """Makes the directory and takes it for this job.
+    def check(self) -> None:
+        """Checks that `open` could take the directory; writes nothing.
 
         Raises:
           UsageError: the directory holds another job's output (listing what differs), files that
             are not ours, lies inside another dataset, or is no directory.
         """
-        job, path = self.job, os.path.join(self.directory, JOB)
+        job = self.job
         parent = os.path.dirname(os.path.abspath(self.directory))
         if os.path.exists(os.path.join(parent, JOB)):
             raise UsageError(
                 f"{parent}: is a dataset itself, and {self.directory} would lie inside it; "
                 "choose another --out"
             )
-        try:
-            os.makedirs(self.directory, exist_ok=True)
-            foreign = foreign_files(self.directory, job)
-            there = job_there(self.directory)
-        except FileExistsError as error:
-            raise UsageError(f"{self.directory}: is a file, not a directory") from error
+        if not os.path.lexists(self.directory):
+            return
+        if not os.path.isdir(self.directory):
+            raise UsageError(f"{self.directory}: is a file, not a directory")
+        foreign = foreign_files(self.directory, job)
+        there = job_there(self.directory)
         differs = job.differences(there) if there is not None else []
         if differs:
             raise UsageError(
@@ -125,8 +125,21 @@ class DatasetWriter:
                 f"{self.directory}: holds shards and no {JOB}, so nobody knows what they are; "
                 "choose another --out or delete it"
             )
+
+    def open(self) -> None:
+        """Makes the directory and takes it for this job.
+
+        Raises:
+          UsageError: as `check` does.
+        """
+        self.check()
+        path = os.path.join(self.directory, JOB)
+        try:
+            os.makedirs(self.directory, exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError(f"{self.directory}: is a file, not a directory") from error
         if not os.path.exists(path):
-            atomic_write(path, job.to_bytes())
+            atomic_write(path, self.job.to_bytes())
 
     def finished(self) -> Manifest | None:
         """Returns the manifest if this job is complete, None if there is work left.

@@ -1,6 +1,6 @@
 """Teachers behind one protocol, `signals(batch, wanted) -> arrays`; backends load when needed."""
 
-from limbeck.teachers.load import load_teacher
-from limbeck.teachers.protocol import Teacher, TeacherBatch
+from limbeck.teachers.load import load_teacher, read_facts
+from limbeck.teachers.protocol import Teacher, TeacherBatch, TeacherFacts
 
-__all__ = ["Teacher", "TeacherBatch", "load_teacher"]
+__all__ = ["Teacher", "TeacherBatch", "TeacherFacts", "load_teacher", "read_facts"]

@@ -11,7 +11,7 @@ import numpy as np
 from limbeck.architectures.bert import BertArchitecture
 from limbeck.labels import Signal
 
-__all__ = ["Teacher", "TeacherBatch"]
+__all__ = ["Teacher", "TeacherBatch", "TeacherFacts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class TeacherBatch:
         return used
 
 
-class Teacher(Protocol):
-    """A frozen model that answers with signals."""
+class TeacherFacts(Protocol):
+    """What is known of a teacher without running it."""
 
     @property
     def architecture(self) -> BertArchitecture:
@@ -59,6 +59,10 @@ class Teacher(Protocol):
     @property
     def max_positions(self) -> int:
         """Longest input, in tokens."""
+
+
+class Teacher(TeacherFacts, Protocol):
+    """A frozen model that answers with signals."""
 
     def signals(
         self, batch: TeacherBatch, wanted: Mapping[str, Signal]

@@ -5,10 +5,12 @@ follows from its neighbours. Lengths and numbers of masks vary from row to row, 
 no mask at all.
 """
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,11 @@ from limbeck.records.examples import examples_layout
 from limbeck.records.keys import input_digest, key_rows, make_key, shards_of
 from limbeck.records.layout import Layout
 from limbeck.records.writer import DatasetWriter
+from limbeck.tokens import SPECIAL_TOKENS, WordPiece
 
 V, S, P = 50, 16, 4  # vocabulary, token slots, slots for masked positions
 CLS, SEP, MASK = 2, 3, 4
-TOKENIZER = {"kind": "wordpiece", "fingerprint": "0" * 64, "vocab_size": V, "lower_case": True}
+WORDS = [*SPECIAL_TOKENS, *(f"a{i}" for i in range(len(SPECIAL_TOKENS), V))]  # id 5 is a5, ...
 TEACHER_DIM = 12
 
 ARCHITECTURE = {
@@ -37,6 +40,15 @@ ARCHITECTURE = {
     "intermediate_dim": 16,
     "max_positions": S,
 }
+
+
+@functools.cache
+def tokenizer_info() -> dict[str, Any]:
+    """What a manifest says of the tokenizer whose words are WORDS."""
+    with tempfile.TemporaryDirectory() as directory:
+        vocabulary = Path(directory) / "vocab.txt"
+        vocabulary.write_text("\n".join(WORDS) + "\n")
+        return WordPiece(vocabulary).info()
 
 
 def example_rows(num_rows: int, *, seed: int, page: int = 0) -> dict[str, np.ndarray]:
@@ -93,6 +105,8 @@ def write_dataset(
 class Toy:
     """Writes what a test needs below one directory."""
 
+    words = WORDS
+
     def __init__(self, root: Path) -> None:
         self.root = root
 
@@ -105,7 +119,7 @@ class Toy:
             kind="examples",
             layout=examples_layout(seq_length=S, max_predictions=P, vocab_size=V),
             settings={"seed": seed},
-            tokenizer=TOKENIZER,
+            tokenizer=tokenizer_info(),
         )
 
     def sparse(

@@ -5,8 +5,6 @@ import os
 
 import pytest
 
-from limbeck.tokens import SPECIAL_TOKENS
-
 KL = {"loss": "kl", "signal": "top"}
 
 
@@ -71,6 +69,12 @@ def test_mistakes_are_one_line_and_exit_code_2(shared_toy, command):
     for arguments, message in (
         (["evaluate", "unigram", "--examples", lost], "go together"),
         (["evaluate", lost, "--examples", lost, "--batch-rows", "0"], "at least 1"),
+        (["evaluate", lost, "--examples", lost], f"{lost}: no such directory"),
+        (["evaluate", lost, "--examples", root / "examples"], f"{lost}: no such directory"),
+        (["predict", lost, "a [MASK]"], f"{lost}: no such directory"),
+        (["predict", root, "a [MASK]"], "not a model folder"),
+        (["predict", root, "a [MASK]", "--json", root], "is a directory"),
+        (["export", lost, "--out", root / "student"], f"{lost}: no such directory"),
     ):
         assert message in refused(command(*arguments))
     assert not (root / "a").exists()
@@ -96,13 +100,12 @@ def test_other_recipe_for_the_same_directory_is_refused_with_the_differences(toy
 
 @pytest.fixture
 def tour(toy):
-    """Examples with a real tokenizer beside them: ids 5 to 44 are the words a5 to a44."""
+    """Examples with their tokenizer beside them."""
     root = toy.root
     toy.examples()
     toy.sparse(root / "examples")
-    words = [*SPECIAL_TOKENS, *(f"a{i}" for i in range(len(SPECIAL_TOKENS), 50))]
     os.makedirs(root / "tokenizer")
-    (root / "tokenizer" / "vocab.txt").write_text("\n".join(words) + "\n")
+    (root / "tokenizer" / "vocab.txt").write_text("\n".join(toy.words) + "\n")
     plain = toy.recipe(
         data={"heldout": str(root / "examples"), "heldout_labels": str(root / "top")},
         training={"steps": 4, "evaluate_every": 2},
@@ -130,6 +133,16 @@ def test_run_evaluate_predict_export(tour, command):
     ]
     tables = [s.stdout.splitlines()[1:] for s in scores]
     assert tables[0] == tables[1] and "KL to teacher" in scores[0].stdout, scores[0].stderr
+
+    settings = root / "student" / "tokenizer_config.json"
+    cased = {**json.loads(settings.read_text()), "do_lower_case": False}
+    cased.pop("limbeck", None)
+    (root / "cased").mkdir()
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        (root / "cased" / name).symlink_to(root / "student" / name)
+    (root / "cased" / settings.name).write_text(json.dumps(cased))
+    line = refused(command("evaluate", root / "cased", "--examples", root / "examples"))
+    assert "equal ids would mean other words" in line
 
     predicted = command("predict", root / "student", "a7 a8 [MASK] a10", "--top", "3")
     assert predicted.returncode == 0, predicted.stderr
