@@ -38,6 +38,7 @@ from limbeck.models.masked_lm import MaskedLM, build_masked_lm
 from limbeck.records.examples import attention_mask, examples_layout, segment_ids
 from limbeck.records.keys import key_rows, make_key, shards_of
 from limbeck.records.writer import DatasetWriter
+from limbeck.tokens import WordPiece
 from limbeck.weights.hf import export_hf, load_masked_lm
 
 VOCAB_SIZE = 30522
@@ -184,7 +185,7 @@ def export_teacher(directory: str, options: Options) -> None:
     with open(vocab_file, "w", encoding="ascii") as file:
         file.write("\n".join(words) + "\n")
     model = build_masked_lm(shape, seed=0)
-    export_hf(model, directory, vocab_file=vocab_file, lower_case=True)
+    export_hf(model, directory, tokenizer=WordPiece(vocab_file))
 
 
 def bare_forward(

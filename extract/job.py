@@ -13,6 +13,7 @@ from limbeck.config.errors import UsageError
 from limbeck.labels import HiddenSignal, Signal, SparseSignal, to_dict
 from limbeck.records.dataset import Dataset, open_dataset
 from limbeck.records.directory import JOB
+from limbeck.records.examples import refuse_unmasked
 from limbeck.records.job import unseal
 from limbeck.records.manifest import Manifest
 from limbeck.records.rows import FixedRows
@@ -94,6 +95,7 @@ def prepare(
         holds something else.
     """
     examples = open_dataset(settings.examples, kind="examples")
+    refuse_unmasked(examples.layout, examples=settings.examples, who="extraction")
     facts = teacher or read_facts(settings.teacher)
     refuse_other_tokenizer(
         examples.content.tokenizer,

@@ -26,6 +26,5 @@ def export(run_dir: str, out: str, *, tokenizer: str | None = None) -> Path:
     if not is_run(run_dir):
         raise UsageError(f"{run_dir}: not a run's directory")
     loaded = open_model(run_dir)
-    words = loaded.tokenizer(tokenizer)
-    export_hf(loaded.model, out, vocab_file=words.vocab_file, lower_case=words.lower_case)
+    export_hf(loaded.model, out, tokenizer=loaded.tokenizer(tokenizer))
     return Path(out)

@@ -8,6 +8,7 @@ import numpy as np
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.labels import Signal, SparseSignal, from_dict
 from limbeck.records.dataset import Dataset, check_rows_match, open_dataset
+from limbeck.records.examples import refuse_unmasked
 from limbeck.records.keys import input_digest
 from train.batch import FamilyArrays, Group
 
@@ -60,6 +61,7 @@ def open_examples(directory: str) -> Dataset:
     dataset = open_dataset(directory, kind="examples")
     if not dataset.num_rows:
         raise UsageError(f"{directory}: the examples have 0 rows")
+    refuse_unmasked(dataset.layout, examples=directory, who="training")
     return dataset
 
 

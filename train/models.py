@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.config.errors import UsageError
-from limbeck.tokens import WordPiece, load_tokenizer
+from limbeck.tokens import Tokenizer, load_tokenizer
 from limbeck.weights.hf import load_masked_lm
 from train.given import check_model, is_run
 from train.restore import load_run
@@ -31,7 +31,7 @@ class LoadedModel:
         """V."""
         return int(self.model.architecture.vocab_size)
 
-    def tokenizer(self, path: str | None = None) -> WordPiece:
+    def tokenizer(self, path: str | None = None) -> Tokenizer:
         """Its tokenizer, from `path` where that is given.
 
         Raises:

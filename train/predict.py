@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from limbeck.config.errors import UsageError
-from limbeck.tokens import WordPiece
+from limbeck.tokens import Tokenizer
 
 __all__ = ["MASK", "Filling", "as_plain", "encode_with_masks", "fill_masks"]
 
@@ -31,25 +31,29 @@ class Filling:
     """Theirs."""
 
 
-def encode_with_masks(text: str, tokenizer: WordPiece) -> list[int]:
-    """[CLS] text [SEP] as ids, in which the text's "[MASK]"s are masks.
+def encode_with_masks(text: str, tokenizer: Tokenizer) -> list[int]:
+    """The text as ids between the tokenizer's special tokens; its "[MASK]"s are masks.
 
-    The tokenizer reads "[MASK]" as plain characters, so the text is cut there first.
+    The tokenizer reads "[MASK]" as plain characters, so the text is cut there first. The
+    vocabulary's own spelling, such as "<mask>", means the same.
 
     Raises:
-      UsageError: no mask in it.
+      UsageError: no mask in it, or in the vocabulary.
     """
-    parts = text.split(MASK)
+    special = tokenizer.special
+    if special.mask is None or special.cls is None or special.sep is None:
+        raise UsageError("the tokenizer has no mask token: the model cannot fill masks")
+    parts = text.replace(tokenizer.token(special.mask), MASK).split(MASK)
     if len(parts) == 1:
         raise UsageError(f"{text!r} has no {MASK}; put one where the model shall guess")
-    ids = [tokenizer.cls_id]
+    ids = [special.cls]
     for index, piece in enumerate(tokenizer.encode(parts)):
-        ids += [tokenizer.mask_id, *piece] if index else piece
-    return [*ids, tokenizer.sep_id]
+        ids += [special.mask, *piece] if index else piece
+    return [*ids, special.sep]
 
 
 def fill_masks(
-    model: Any, tokenizer: WordPiece, texts: Sequence[str], *, top: int = 5
+    model: Any, tokenizer: Tokenizer, texts: Sequence[str], *, top: int = 5
 ) -> list[list[Filling]]:
     """The likeliest tokens at every mask of every sentence.
 
@@ -87,9 +91,9 @@ def as_plain(texts: Sequence[str], answers: Sequence[Sequence[Filling]]) -> list
     ]
 
 
-def _fill(model: Any, tokenizer: WordPiece, row: list[int], top: int) -> list[Filling]:
+def _fill(model: Any, tokenizer: Tokenizer, row: list[int], top: int) -> list[Filling]:
     ids = tf.constant([row], tf.int32)
-    masks = np.flatnonzero(np.array(row) == tokenizer.mask_id)
+    masks = np.flatnonzero(np.array(row) == tokenizer.special.mask)
     encoded = model.encode(ids, tf.zeros_like(ids), tf.ones_like(ids), dropout=None)
     logits = model.logits_at(encoded.last, tf.constant(masks[None], tf.int32))[0]
     probabilities = tf.nn.softmax(tf.cast(logits, tf.float32), axis=-1).numpy()

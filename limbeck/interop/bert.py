@@ -148,7 +148,8 @@ def from_examples(
         "masked_lm_weights": (np.arange(slots) < num_masked).astype(np.float32),
     }
     if next_sentence:
-        label = rows["is_random_next"].astype(np.int64)[:, None]
+        none = np.full(len(rows["ids"]), NO_NEXT_SENTENCE_LABEL, np.uint8)  # of rows of `mlm`
+        label = rows.get("is_random_next", none).astype(np.int64)[:, None]
         what = "carries no next-sentence label; export with --no-next-sentence"
         check_rows(where, (label == NO_NEXT_SENTENCE_LABEL, what))
         record[NEXT_SENTENCE] = label

@@ -22,6 +22,7 @@ from limbeck.interop.first_seed import from_labels
 from limbeck.labels.signals import SparseSignal, from_dict
 from limbeck.records.dataset import Dataset, check_rows_match, open_dataset
 from limbeck.records.example import encode_example
+from limbeck.records.examples import refuse_unmasked
 from limbeck.records.files import atomic_file
 from limbeck.records.keys import KEY_BYTES, input_digest
 from limbeck.records.tfrecord import frame
@@ -72,6 +73,7 @@ def export_records(settings: ExportSettings) -> int:
         if not out.absolute().parent.is_dir():
             raise UsageError(f"{out}: there is no directory {out.parent}")
         examples = open_dataset(settings.examples, kind="examples")
+        refuse_unmasked(examples.layout, examples=settings.examples, who="the BERT schema")
         labels, signal = None, None
         if settings.labels is not None:
             labels = open_dataset(settings.labels, kind="labels")

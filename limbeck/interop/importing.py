@@ -22,7 +22,7 @@ from limbeck.labels.signals import SparseSignal, to_dict
 from limbeck.records.canonical import sha256_of
 from limbeck.records.manifest import Manifest
 from limbeck.records.writer import DatasetWriter
-from limbeck.tokens import WordPiece, load_tokenizer, save_tokenizer
+from limbeck.tokens import Tokenizer, load_tokenizer, save_tokenizer
 
 __all__ = ["ImportSettings", "import_records"]
 
@@ -110,7 +110,7 @@ def import_records(settings: ImportSettings) -> dict[str, Manifest]:
     return {"examples": examples, "labels": labels}
 
 
-def _tokenizer(settings: ImportSettings) -> WordPiece | None:
+def _tokenizer(settings: ImportSettings) -> Tokenizer | None:
     if settings.vocab is None:
         return None
     # None leaves the choice to a tokenizer folder's own setting.
@@ -118,7 +118,7 @@ def _tokenizer(settings: ImportSettings) -> WordPiece | None:
 
 
 def _examples_writer(
-    settings: ImportSettings, plan: Plan, tokenizer: WordPiece | None
+    settings: ImportSettings, plan: Plan, tokenizer: Tokenizer | None
 ) -> DatasetWriter:
     return DatasetWriter(
         str(Path(settings.out) / "examples"),

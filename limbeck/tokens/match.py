@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limbeck.config.errors import UsageError
-from limbeck.tokens.folder import VOCAB_NAME, load_tokenizer
+from limbeck.tokens.folder import holds_tokenizer, load_tokenizer
 
 __all__ = ["refuse_other_tokenizer"]
 
@@ -39,13 +39,20 @@ def refuse_other_tokenizer(
             f"{examples} was tokenized with {recorded['vocab_size']} ids, but the vocabulary of "
             f"the model {model} has {vocab_size}; prepare the examples with the model's tokenizer"
         )
-    if not os.path.exists(os.path.join(model, VOCAB_NAME)):
+    if not holds_tokenizer(model):
         return
     own = load_tokenizer(model)
     if recorded["fingerprint"] != own.fingerprint():
         raise UsageError(
-            f"{examples} is of tokenizer {recorded['fingerprint'][:12]} (lower_case "
-            f"{recorded.get('lower_case')}), but that in {model} is {own.fingerprint()[:12]} "
-            f"(lower_case {own.lower_case}): equal ids would mean other words; prepare the "
-            "examples with the model's tokenizer"
+            f"{examples} is of tokenizer {_describe(recorded)}, but that in {model} is "
+            f"{_describe(own.info())}: equal ids would mean other words; prepare the examples "
+            "with the model's tokenizer"
         )
+
+
+def _describe(info: Mapping[str, Any]) -> str:
+    """Returns fingerprint and kind, with what else a manifest says."""
+    facts = [str(info.get("kind", "wordpiece"))]
+    names = ("lower_case", "strip_accents", "add_prefix_space", "convention", "model")
+    facts += [f"{name} {info[name]}" for name in names if name in info]
+    return f"{info['fingerprint'][:12]} ({', '.join(facts)})"

@@ -19,6 +19,7 @@ from limbeck.records.files import (
 )
 from limbeck.tokens.folder import CONFIG_NAME as TOKENIZER_CONFIG_NAME
 from limbeck.tokens.folder import save_tokenizer
+from limbeck.tokens.tokenizer import Tokenizer
 from limbeck.tokens.wordpiece import WordPiece
 from limbeck.weights.bert_names import HEAD_PREFIX, is_transposed, source_name
 from limbeck.weights.hf_folder import CONFIG_NAME, WEIGHTS_NAME
@@ -32,8 +33,7 @@ def export_hf(
     model: MaskedLM,
     directory: str | os.PathLike[str],
     *,
-    vocab_file: str | os.PathLike[str],
-    lower_case: bool = True,
+    tokenizer: Tokenizer,
 ) -> Path:
     """Writes `config.json`, `model.safetensors` and the tokenizer's files.
 
@@ -43,15 +43,17 @@ def export_hf(
     Args:
       model: to write.
       directory: to make; its parents are made as needed.
-      vocab_file: the model's vocabulary, one token a line.
-      lower_case: whether the tokenizer lower-cases.
+      tokenizer: the model's.
 
     Raises:
       UsageError: the folder holds something else, or the vocabulary is of another size.
     """
     directory = Path(directory)
     architecture = model.architecture
-    tokenizer = WordPiece(vocab_file, lower_case, expected_size=architecture.vocab_size)
+    if tokenizer.vocab_size != architecture.vocab_size:
+        raise UsageError(
+            f"the tokenizer has {tokenizer.vocab_size} ids and the model {architecture.vocab_size}"
+        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(directory)
     staging = directory.with_name(temporary_name(directory.name))
@@ -78,12 +80,13 @@ def hf_tensors(model: MaskedLM) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _write_tokenizer(tokenizer: WordPiece, directory: Path, *, max_positions: int) -> None:
+def _write_tokenizer(tokenizer: Tokenizer, directory: Path, *, max_positions: int) -> None:
     save_tokenizer(tokenizer, directory)
     path = directory / TOKENIZER_CONFIG_NAME
     config = {**json.loads(path.read_bytes()), "model_max_length": max_positions}
     atomic_write(path, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
-    atomic_write(directory / "tokenizer.json", tokenizer_json(tokenizer).encode())
+    if isinstance(tokenizer, WordPiece):  # the others' own files are what transformers reads
+        atomic_write(directory / "tokenizer.json", tokenizer_json(tokenizer).encode())
 
 
 def _remove_leftovers(directory: Path) -> None:

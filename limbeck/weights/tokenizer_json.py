@@ -23,8 +23,8 @@ def tokenizer_json(tokenizer: WordPiece) -> str:
     engine.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     engine.normalizer = normalizers.BertNormalizer(
         clean_text=True,
-        handle_chinese_chars=True,
-        strip_accents=None,
+        handle_chinese_chars=tokenizer.split_chinese,
+        strip_accents=tokenizer.strip_accents,
         lowercase=tokenizer.lower_case,
     )
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

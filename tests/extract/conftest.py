@@ -10,7 +10,7 @@ from limbeck.models.masked_lm import build_masked_lm
 from limbeck.records.examples import examples_layout, ids_dtype
 from limbeck.records.keys import key_rows, make_key, shards_of
 from limbeck.records.writer import DatasetWriter
-from limbeck.tokens import load_tokenizer
+from limbeck.tokens import WordPiece, load_tokenizer
 from limbeck.weights.hf import export_hf
 
 # S token slots, P prediction slots, V vocabulary, D hidden width
@@ -92,7 +92,7 @@ def teacher_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("teacher")
     vocab_file = write_vocabulary(directory.parent / "words.txt")
     model = build_masked_lm(ARCHITECTURE, seed=3)
-    export_hf(model, str(directory / "hf"), vocab_file=str(vocab_file), lower_case=True)
+    export_hf(model, str(directory / "hf"), tokenizer=WordPiece(vocab_file))
     return str(directory / "hf")
 
 

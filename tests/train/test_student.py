@@ -4,7 +4,7 @@ import pytest
 from limbeck.architectures import BertArchitecture
 from limbeck.config import UsageError, yaml_file
 from limbeck.models import build_masked_lm, named_variables
-from limbeck.tokens import SPECIAL_TOKENS
+from limbeck.tokens import SPECIAL_TOKENS, WordPiece
 from limbeck.weights.hf import export_hf
 from train.inputs import open_inputs
 from train.objective import bind
@@ -35,7 +35,7 @@ def folder(shared_toy):
     vocab_file = shared_toy.root / "vocab.txt"
     vocab_file.write_text("\n".join(words) + "\n")
     model = build_masked_lm(shape, seed=5)
-    export_hf(model, shared_toy.root / "folder", vocab_file=vocab_file)
+    export_hf(model, shared_toy.root / "folder", tokenizer=WordPiece(vocab_file))
     return shared_toy.root / "folder", named_variables(model)
 
 

@@ -8,6 +8,7 @@ from limbeck.config.errors import UsageError
 from limbeck.labels import HiddenSignal, SparseSignal, sparse
 from limbeck.models import build_masked_lm
 from limbeck.teachers import TeacherBatch, load_teacher
+from limbeck.tokens import WordPiece
 from limbeck.weights import fingerprint
 from limbeck.weights.hf import export_hf
 
@@ -38,7 +39,7 @@ def directory(tmp_path_factory):
     rng = np.random.default_rng(2)
     for variable in model.trainable_variables:
         variable.assign(rng.normal(0, 0.4, variable.shape))
-    return export_hf(model, parent / "model", vocab_file=parent / "vocab.txt")
+    return export_hf(model, parent / "model", tokenizer=WordPiece(parent / "vocab.txt"))
 
 
 @pytest.fixture(scope="module")

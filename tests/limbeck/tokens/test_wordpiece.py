@@ -165,9 +165,9 @@ def test_folder_says_its_own_case(vocab_file, tmp_path):
         ("{", "tokenizer_config.json: not JSON"),
         ("[]", "holds a list; expected a JSON object"),
         ('{"do_lower_case": "yes"}', "do_lower_case is 'yes'; expected true or false"),
-        ('{"do_lower_case": true, "strip_accents": false}', "strip_accents is False; only True"),
-        ('{"tokenize_chinese_chars": false}', "tokenize_chinese_chars is False; only True"),
-        ('{"limbeck": {"fingerprint": "00ff"}}', "vocab.txt or a setting was changed since"),
+        ('{"strip_accents": 1}', "strip_accents is 1; expected true or false"),
+        ('{"tokenize_chinese_chars": "no"}', "tokenize_chinese_chars is 'no'; expected true"),
+        ('{"limbeck": {"fingerprint": "00ff"}}', "the vocabulary or a setting was changed since"),
     ],
 )
 def test_bad_folder_is_refused(vocab_file, tmp_path, config, message):
@@ -177,7 +177,7 @@ def test_bad_folder_is_refused(vocab_file, tmp_path, config, message):
 
 
 def test_folder_without_a_vocabulary_is_refused(tmp_path):
-    with pytest.raises(LimbeckError, match=r"no vocab\.txt in it"):
+    with pytest.raises(LimbeckError, match=r"no tokenizer in it; expected vocab\.txt"):
         load_tokenizer(tmp_path)
 
 
@@ -209,3 +209,28 @@ def test_ids_equal_those_of_the_checkpoints_own_tokenizer():
     ]
     expected = [e.ids for e in theirs.encode_batch(texts, add_special_tokens=False)]
     assert ours.encode(texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "expected"),
+    [
+        ({"strip_accents": False}, "Caf\u00e9", ["caf\u00e9"]),
+        ({"strip_accents": True, "lower_case": False}, "caf\u00e9", ["cafe"]),
+        ({"split_chinese": False}, "a\u4e2d", ["[UNK]"]),
+    ],
+)
+def test_other_settings_are_honoured_and_kept(vocab_file, tmp_path, options, text, expected):
+    tokenizer = WordPiece(vocab_file, **options)
+    assert tokens(tokenizer, text) == expected
+    assert tokens(WordPiece(vocab_file, options.get("lower_case", True)), text) != expected
+    save_tokenizer(tokenizer, tmp_path / "t")
+    for copy in (load_tokenizer(tmp_path / "t"), pickle.loads(pickle.dumps(tokenizer))):
+        assert copy.fingerprint() == tokenizer.fingerprint() and tokens(copy, text) == expected
+    plain = WordPiece(vocab_file, options.get("lower_case", True))
+    assert plain.fingerprint() != tokenizer.fingerprint() and plain.info() != tokenizer.info()
+
+
+def test_settings_that_say_the_default_change_nothing(vocab_file):
+    plain = WordPiece(vocab_file)
+    said = WordPiece(vocab_file, strip_accents=True, split_chinese=True)
+    assert said.fingerprint() == plain.fingerprint() and said.info() == plain.info()

@@ -9,7 +9,7 @@ import tensorflow as tf
 from limbeck.architectures import BertArchitecture
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.models import build_masked_lm, named_variables
-from limbeck.tokens import load_tokenizer
+from limbeck.tokens import WordPiece, load_tokenizer
 from limbeck.weights.hf import export_hf, load_masked_lm
 
 SHAPE = BertArchitecture(
@@ -47,7 +47,7 @@ def model():
 @pytest.fixture(scope="module")
 def exported(model, vocab_file, tmp_path_factory):
     directory = tmp_path_factory.mktemp("export") / "a" / "student"
-    assert export_hf(model, directory, vocab_file=vocab_file) == directory
+    assert export_hf(model, directory, tokenizer=WordPiece(vocab_file)) == directory
     return directory
 
 
@@ -83,7 +83,7 @@ def test_transformers_gives_equal_logits(torch, transformers, exported, model):
 def test_tokenizer_of_transformers_gives_our_ids(
     transformers, model, vocab_file, tmp_path, lower_case
 ):
-    export_hf(model, tmp_path / "x", vocab_file=vocab_file, lower_case=lower_case)
+    export_hf(model, tmp_path / "x", tokenizer=WordPiece(vocab_file, lower_case))
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "x")
     ours = load_tokenizer(tmp_path / "x")
     assert ours.lower_case is lower_case and theirs.model_max_length == 40
@@ -122,9 +122,11 @@ def test_what_transformers_saves_again_is_the_same_model(transformers, exported,
 def test_equal_models_give_equal_bytes_and_exporting_again_is_fine(
     exported, model, vocab_file, tmp_path
 ):
-    export_hf(model, tmp_path / "x", vocab_file=vocab_file)
+    export_hf(model, tmp_path / "x", tokenizer=WordPiece(vocab_file))
     before = {name: (exported / name).stat().st_mtime_ns for name in FILES}
-    export_hf(model, exported, vocab_file=vocab_file)  # the same again: nothing is touched
+    export_hf(
+        model, exported, tokenizer=WordPiece(vocab_file)
+    )  # the same again: nothing is touched
     assert {name: (exported / name).stat().st_mtime_ns for name in FILES} == before
     for name in FILES:
         assert (tmp_path / "x" / name).read_bytes() == (exported / name).read_bytes()
@@ -134,14 +136,14 @@ def test_folder_with_anything_else_is_refused_and_kept(model, vocab_file, tmp_pa
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds notes.txt and other files"):
-        export_hf(model, tmp_path / "x", vocab_file=vocab_file)
+        export_hf(model, tmp_path / "x", tokenizer=WordPiece(vocab_file))
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["notes.txt"]
     assert [p.name for p in tmp_path.iterdir()] == ["x"]  # nothing half-written beside it
 
 
 def test_empty_folder_is_filled(model, vocab_file, tmp_path):
     (tmp_path / "x").mkdir()
-    export_hf(model, tmp_path / "x", vocab_file=vocab_file)
+    export_hf(model, tmp_path / "x", tokenizer=WordPiece(vocab_file))
     assert json.loads((tmp_path / "x" / "config.json").read_text())["vocab_size"] == 97
 
 
@@ -150,13 +152,13 @@ def test_leftovers_of_a_killed_export_are_removed(model, vocab_file, tmp_path):
     for directory in (leftover, other):
         directory.mkdir()
         (directory / "model.safetensors").write_bytes(b"half")
-    export_hf(model, tmp_path / "x", vocab_file=vocab_file)
+    export_hf(model, tmp_path / "x", tokenizer=WordPiece(vocab_file))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x", other.name]
 
 
 def test_vocabulary_of_another_size_is_refused(model, tmp_path):
     vocab = tmp_path / "vocab.txt"
     vocab.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
-    with pytest.raises(LimbeckError, match="vocab.txt: 5 tokens where 97 are expected"):
-        export_hf(model, tmp_path / "x", vocab_file=vocab)
+    with pytest.raises(LimbeckError, match="the tokenizer has 5 ids and the model 97"):
+        export_hf(model, tmp_path / "x", tokenizer=WordPiece(vocab))
     assert not (tmp_path / "x").exists()
