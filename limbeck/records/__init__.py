@@ -5,7 +5,12 @@ TensorFlow-free. A dataset is a directory of TFRecord shards with an index and a
 """
 
 from limbeck.records.dataset import Dataset, check_rows_match, open_dataset
-from limbeck.records.documents import documents_layout
+from limbeck.records.documents import (
+    document_row,
+    documents_layout,
+    headings_of,
+    paragraphs_of,
+)
 from limbeck.records.errors import CorruptRecord
 from limbeck.records.examples import (
     NO_NEXT_SENTENCE_LABEL,
@@ -47,13 +52,16 @@ __all__ = [
     "attention_mask",
     "check_examples",
     "check_rows_match",
+    "document_row",
     "documents_layout",
     "examples_layout",
     "fsync_directory",
+    "headings_of",
     "input_digest",
     "make_key",
     "open_dataset",
     "order_hash",
+    "paragraphs_of",
     "segment_ids",
     "shard_of",
     "shards_of",

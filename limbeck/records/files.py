@@ -6,10 +6,13 @@ rename is atomic and a leftover of a killed process is recognised for what it is
 
 import contextlib
 import errno
+import fcntl
+import logging
 import os
 import re
 import resource
 import secrets
+import shutil
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -19,13 +22,17 @@ __all__ = [
     "allow_open_files",
     "atomic_file",
     "atomic_write",
+    "create_once",
     "final_name",
     "fsync_directory",
     "is_temporary",
+    "locked_file",
     "remove_leftovers",
+    "scratch_file",
     "temporary_name",
 ]
 
+LOG = logging.getLogger(__name__)
 TEMPORARY = re.compile(r"(?P<final>.+)\.tmp-[0-9]+-[0-9a-f]{8}")
 SPARE_FILES = 64  # sockets, logs and libraries that the process opens later
 # What the operating system says when nothing more fits: the disk, the quota, the size limit.
@@ -96,8 +103,108 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         file.write(data)
 
 
+def create_once(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a whole file unless there is one: of several processes at once, the first wins.
+
+    Unlike `atomic_write` it never puts another file in the place of one that may be locked.
+    """
+    path = os.fspath(path)
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, temporary_name(name))
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _link(temporary, path)
+    except OSError as error:
+        raise (_clear(error, path) if error.filename in (None, temporary) else error) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    fsync_directory(directory or ".")
+
+
+def _link(temporary: str, path: str) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # No hard links here; or the winner has cleared our file away as a leftover.
+        if not os.path.exists(path):
+            os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def scratch_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens an empty file for reading and writing that has no name and vanishes when closed.
+
+    It lies in the directory of `path`. Should the process be killed in the instant between making
+    the file and taking its name away, what is left is a temporary file of `path`.
+
+    Raises:
+      LimbeckError: the disk, the quota or the file size limit is exhausted.
+      OSError: any other refusal of the operating system, with `path` as its file name.
+    """
+    path = os.fspath(path)
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, temporary_name(name))
+    try:
+        with open(temporary, "x+b") as file:
+            os.unlink(temporary)
+            yield file
+    except OSError as error:
+        if error.filename in (None, temporary):
+            raise _clear(error, path) from error
+        raise
+
+
+@contextlib.contextmanager
+def locked_file(path: str | os.PathLike[str], *, what: str) -> Iterator[None]:
+    """Holds an exclusive lock on a file that exists, as long as the block runs.
+
+    The lock is advisory and of `flock`: the system lets go of it however the process ends. Where
+    the file system knows no locks there is none, with a warning.
+
+    Raises:
+      UsageError: another process holds it; `what` names the thing that is in use.
+    """
+    path = os.fspath(path)
+    while True:
+        with open(path, "r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"{what} is in use by {_lock_holder(file.fileno())}; wait for it, or choose "
+                    "another directory"
+                ) from None
+            except OSError as error:
+                LOG.warning("%s: cannot be locked (%s); run one process at a time", what, error)
+            # Someone may have put another file in its place before the lock was ours.
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                yield
+                return
+
+
+def _lock_holder(descriptor: int) -> str:
+    """Returns `process 123 (its command)` as far as Linux tells, else `another process`."""
+    inode = os.fstat(descriptor).st_ino
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/locks") as locks:
+        for line in locks:  # 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
+            words = line.split()
+            if words[1] == "FLOCK" and int(words[5].rpartition(":")[2]) == inode:
+                with open(f"/proc/{int(words[4])}/cmdline", "rb") as file:
+                    command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+                return f"process {words[4]} ({command[:200]})"
+    return "another process"
+
+
 def remove_leftovers(directory: str | os.PathLike[str], names: set[str]) -> list[str]:
     """Removes temporary files of killed processes that were to become one of `names`.
+
+    A directory of such a name is scratch space; it goes with all that is in it.
 
     Call it only where no other process writes the same names.
 
@@ -106,8 +213,12 @@ def remove_leftovers(directory: str | os.PathLike[str], names: set[str]) -> list
     """
     found = sorted(n for n in os.listdir(directory) if is_temporary(n) and final_name(n) in names)
     for name in found:
+        path = os.path.join(directory, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+            continue
         with contextlib.suppress(FileNotFoundError):  # its writer may have finished just now
-            os.unlink(os.path.join(directory, name))
+            os.unlink(path)
     return found
 
 

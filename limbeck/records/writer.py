@@ -16,9 +16,10 @@ harm. The writer is a frozen value: pickle it and send it to the workers.
 
 # N rows of a shard
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -32,15 +33,16 @@ from limbeck.records.directory import (
     foreign_files,
     own_names,
 )
-from limbeck.records.files import atomic_write, remove_leftovers
+from limbeck.records.files import atomic_write, create_once, locked_file, remove_leftovers
 from limbeck.records.job import Job
 from limbeck.records.layout import Layout
 from limbeck.records.manifest import MANIFEST, Content, Manifest, Provenance, read_manifest
 from limbeck.records.resume import check_taken, finished_shards, job_there, read_summary
 from limbeck.records.shard import ShardSummary
-from limbeck.records.shard_writer import Rows, write_shard_files
+from limbeck.records.shard_writer import write_shard_files
+from limbeck.records.sorted_rows import RowBatch, Rows
 
-__all__ = ["DatasetWriter", "Rows"]
+__all__ = ["DatasetWriter", "RowBatch", "Rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +141,20 @@ class DatasetWriter:
         except FileExistsError as error:
             raise UsageError(f"{self.directory}: is a file, not a directory") from error
         if not os.path.exists(path):
-            atomic_write(path, self.job.to_bytes())
+            create_once(path, self.job.to_bytes())
+            self.check()  # another job may have been faster
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the directory for this process; the system lets go however the process ends.
+
+        Call `open` first. A file system that knows no locks gives none, with a warning.
+
+        Raises:
+          UsageError: another process holds it (naming it where the system tells).
+        """
+        with locked_file(os.path.join(self.directory, JOB), what=self.directory):
+            yield
 
     def finished(self) -> Manifest | None:
         """Returns the manifest if this job is complete, None if there is work left.
@@ -190,19 +205,30 @@ class DatasetWriter:
           LimbeckError: a key occurs twice or belongs to another shard, or the disk is full.
           ValueError: a field is missing, unknown, or of another dtype or shape.
         """
+        batch = RowBatch(rows=rows, lengths=lengths, labelled_positions=labelled_positions)
+        return self.write_batches(index, [batch])
+
+    def write_batches(self, index: int, batches: Iterable[RowBatch]) -> ShardSummary:
+        """Writes one shard as `write_shard` does, of rows that come in batches.
+
+        No more than two batches and the shard's index are held in memory; the bytes do not depend
+        on how the rows are cut into batches. More than one batch needs the shard's size once more
+        on the disk while it is being written.
+
+        Args:
+          index: number of the shard.
+          batches: all rows of the shard, in any order.
+
+        Raises:
+          LimbeckError: as `write_shard`.
+          ValueError: as `write_shard`; or some batches have lengths and others have not.
+        """
         check_taken(self.directory, self.job)
         if os.path.exists(os.path.join(self.directory, MANIFEST)):
             raise LimbeckError(
                 f"{self.directory}: complete already; delete {MANIFEST} to write a shard again"
             )
-        return write_shard_files(
-            self.directory,
-            self.job,
-            index,
-            rows,
-            lengths=lengths,
-            labelled_positions=labelled_positions,
-        )
+        return write_shard_files(self.directory, self.job, index, batches)
 
     def finish(
         self, accounting: Mapping[str, Any] | None = None, provenance: Provenance | None = None

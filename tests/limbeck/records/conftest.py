@@ -18,6 +18,7 @@ from limbeck.records import (
     Layout,
     Manifest,
     Provenance,
+    document_row,
     documents_layout,
     examples_layout,
     input_digest,
@@ -56,11 +57,13 @@ def example_rows(num_rows: int, *, seed: int = 0, corpus: str = "test") -> dict[
 def document_rows(num_rows: int) -> list[dict[str, Any]]:
     """Documents with 0 to 3 sentences, not all of them ASCII."""
     return [
-        {
-            "key": make_key(corpus="test", page=page),
-            "title": f"Page {page} \u00e9\u4e2d",
-            "sentences": [f"Sentence {i} of {page}." for i in range(page % 4)],
-        }
+        document_row(
+            key=make_key(corpus="test", page=page),
+            title=f"Page {page} \u00e9\u4e2d",
+            sentences=[f"Sentence {i} of {page}." for i in range(page % 4)],
+            paragraphs=range(0, page % 4, 2),
+            headings=[(f"Heading {page}", 2, page % 4)],
+        )
         for page in range(num_rows)
     ]
 

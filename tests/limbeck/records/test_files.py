@@ -1,5 +1,7 @@
 """Files are whole or not there, whatever happens while they are written."""
 
+import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -14,9 +16,12 @@ from limbeck.records.files import (
     allow_open_files,
     atomic_file,
     atomic_write,
+    create_once,
     final_name,
     is_temporary,
+    locked_file,
     remove_leftovers,
+    scratch_file,
     temporary_name,
 )
 
@@ -161,3 +166,82 @@ def test_limit_of_open_files_is_raised_or_refused():
     ]
     assert issubclass(UsageError, LimbeckError)
     allow_open_files(0, "x")
+
+
+def test_scratch_file_has_no_name_and_can_be_read_back(tmp_path):
+    with scratch_file(tmp_path / "data") as file:
+        assert list(tmp_path.iterdir()) == []
+        file.write(b"abc")
+        file.seek(1)
+        assert file.read() == b"bc"
+
+
+def test_scratch_file_on_a_full_disk_names_the_file_it_is_for(tmp_path):
+    with (
+        pytest.raises(LimbeckError, match="data: could not be written: No space left"),
+        scratch_file(tmp_path / "data"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_file_is_created_once_and_the_first_stays(tmp_path, monkeypatch, links):
+    path = tmp_path / "job.json"
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *paths: os.readlink("no such link"))
+    create_once(path, b"first")
+    before = path.stat().st_ino
+    create_once(path, b"second")
+    assert (path.read_bytes(), path.stat().st_ino) == (b"first", before)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftover_directory_goes_with_all_that_is_in_it(tmp_path):
+    directory = tmp_path / temporary_name("job.json")
+    (directory / "spill").mkdir(parents=True)
+    (directory / "spill" / "1").write_text("x")
+    assert remove_leftovers(tmp_path, {"job.json"}) == [directory.name]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_is_refused_to_another_process_which_is_told_whose_it_is(tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text("{}")
+    code = (
+        "import sys; from limbeck.records.files import locked_file\n"
+        "with locked_file(sys.argv[1], what='out'): pass"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with locked_file(path, what="out"):
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert f"UsageError: out is in use by process {os.getpid()} (" in done.stderr
+    assert subprocess.run(command).returncode == 0  # free again
+
+
+def test_lock_of_a_file_that_was_replaced_is_taken_anew(tmp_path, monkeypatch):
+    path = tmp_path / "job.json"
+    path.write_text("{}")
+    taken = []
+
+    def flock(file, how):
+        taken.append(os.fstat(file.fileno()).st_ino)
+        if len(taken) == 1:
+            os.replace(_file(tmp_path / "other"), path)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked_file(path, what="out"):
+        assert taken[-1] == path.stat().st_ino and len(taken) == 2
+
+
+def test_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, caplog):
+    def flock(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked_file(_file(tmp_path / "job.json"), what="out"):
+        assert "out: cannot be locked" in caplog.text
+
+
+def _file(path):
+    path.write_text("{}")
+    return path

@@ -20,6 +20,7 @@ from limbeck.records import (
     Layout,
     Manifest,
     Provenance,
+    document_row,
     documents_layout,
     examples_layout,
     input_digest,
@@ -32,7 +33,7 @@ WIDTH = 64  # hex digits a line
 NUM_ROWS, NUM_SHARDS = 4, 2
 
 IDS = {
-    "documents": "0a88374f8c02901f0da104026317c3566a3ec048dcacfe7ecf638e3a21796fab",
+    "documents": "6551aab60d567dabbe296b5f4b47f235c3bf8afc39c2309db3a0da8a1623b694",
     "examples": "bf8dee3f8f07e14b6e59da8ba85980ed215e1a9dc12352fe8ed8bedc1c617252",
     "labels": "3989a56b8bfc8d930d9f20f62db76d5df687226ec4b6a7fe3f1d6b806b8932a3",
 }
@@ -64,7 +65,13 @@ def key(page: int) -> bytes:
 
 def write_documents(directory: Path) -> Manifest:
     rows = [
-        {"key": key(i), "title": f"Title {i} \u00e9\u4e2d\U0001f600", "sentences": ["One.", ""][:i]}
+        document_row(
+            key=key(i),
+            title=f"Title {i} \u00e9\u4e2d\U0001f600",
+            sentences=["One.", ""][:i],
+            paragraphs=[0, 1][:i],
+            headings=[("Heading \u00e9", 2, 0), ("", 3, i)][: i % 3],
+        )
         for i in range(NUM_ROWS)
     ]
     return write(

@@ -90,6 +90,13 @@ def test_table_that_is_none_is_refused_naming_the_place(table, message):
 
 def test_documents_layout_holds_text():
     layout = documents_layout()
-    assert layout.names == ("key", "title", "sentences")
+    assert layout.names == (
+        "key",
+        "title",
+        "sentences",
+        "paragraphs",
+        "headings",
+        "heading_places",
+    )
     assert not layout.stride_is_fixed
     assert str(layout.field("sentences")) == "sentences utf8[*]"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from limbeck.config.errors import LimbeckError, UsageError
-from limbeck.records import shard_writer, shards_of
+from limbeck.records import shards_of, sorted_rows
 from limbeck.records.layout import KEY, Layout
 from limbeck.records.manifest import MANIFEST
 from limbeck.records.writer import DatasetWriter
@@ -72,7 +72,7 @@ def test_any_number_of_worker_processes_gives_the_same_bytes(tools, tmp_path):
 
 
 def test_small_chunks_give_the_same_bytes(tools, masters, tmp_path, monkeypatch):
-    monkeypatch.setattr(shard_writer, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(sorted_rows, "CHUNK_BYTES", 300)
     tools.write_examples(tmp_path / "x")
     assert contents(tmp_path / "x") == contents(masters / "examples")
 
