@@ -1,9 +1,10 @@
-"""One wiki page -> its sentences; the function that runs behind the guard."""
+"""One wiki page -> a document; the function that runs behind the guard."""
 
 from typing import Any
 
+from prep.document import Document, Heading
 from prep.sentences import split_sentences
-from prep.wikitext import DROPPED_NAMESPACES, parse_sections
+from prep.wikitext import parse_sections
 
 __all__ = ["FUNCTION", "clean_page"]
 
@@ -11,20 +12,29 @@ FUNCTION = "prep.article:clean_page"
 """Name of `clean_page` for `prep.guard.Guard`."""
 
 
-def clean_page(page: dict[str, Any]) -> list[str]:
-    """Returns the sentences of a page's prose, in order; an empty list when there is none.
+def clean_page(page: dict[str, Any]) -> dict[str, Any]:
+    """Returns `Document.to_json()` of a page's prose; no sentences when there is none.
 
     Args:
-      page: `text` (wikitext), `language` (of the sentence splitter), `dropped_namespaces` (the
-        wiki's own lower-case names for files, media and categories, beside the English ones) and
-        `keep_lists`.
+      page: `text` (wikitext), `language` (of the wiki: its names, templates and sentences),
+        `dropped_namespaces` (the wiki's own lower-case names for files, media and categories,
+        beside those of its language) and `keep_lists`.
     """
-    dropped = DROPPED_NAMESPACES | set(page["dropped_namespaces"])
-    return [
-        sentence
-        for section in parse_sections(
-            page["text"], dropped_namespaces=dropped, keep_lists=page["keep_lists"]
-        )
-        for paragraph in section.paragraphs
-        for sentence in split_sentences(paragraph, language=page["language"])
-    ]
+    language = page["language"]
+    headings: list[Heading] = []
+    paragraphs: list[list[str]] = []
+    num_sentences = 0
+    for section in parse_sections(
+        page["text"],
+        language=language,
+        dropped_namespaces=page["dropped_namespaces"],
+        keep_lists=page["keep_lists"],
+    ):
+        if section.heading:
+            headings.append(
+                Heading(text=section.heading, level=section.level, sentence=num_sentences)
+            )
+        for text in section.paragraphs:
+            paragraphs.append(split_sentences(text, language=language))
+            num_sentences += len(paragraphs[-1])
+    return Document.of_paragraphs(paragraphs, headings=headings).to_json()
