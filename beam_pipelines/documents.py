@@ -2,16 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from beam_pipelines.outcomes import Outcome
 from beam_pipelines.sink import Block, ShardRows
 from limbeck.config.errors import UsageError
-from limbeck.records.documents import documents_layout
+from limbeck.records.documents import document_row, documents_layout
 from limbeck.records.keys import make_key, shard_of
 from limbeck.records.writer import DatasetWriter
 from prep.accounting import KEPT
+from prep.document import Document
 
 __all__ = ["NAME", "assemble_documents", "document_block", "documents_writer", "file_identity"]
 
@@ -46,17 +47,15 @@ def file_identity(path: str) -> dict[str, Any]:
 
 
 def document_block(
-    *, corpus: str, page: int, title: str, sentences: Sequence[str], num_shards: int
+    *, corpus: str, page: int, title: str, document: Document, num_shards: int
 ) -> tuple[Block, list[Outcome]]:
     """Returns a document for the sink, and the outcomes that say so."""
     key = make_key(corpus=corpus, page=page)
-    block = ((0, shard_of(key, num_shards)), (key, title, list(sentences)))
+    block = ((0, shard_of(key, num_shards)), (key, title, document.to_json()))
     return block, [(f"{NAME}/{KEPT}", 1, ""), (f"{NAME}/rows", 1, "")]
 
 
 def assemble_documents(blocks: Iterable[Any]) -> ShardRows:
     """Returns the rows of a shard; a block is one document."""
-    rows = [
-        {"key": key, "title": title, "sentences": sentences} for key, title, sentences in blocks
-    ]
+    rows = [document_row(key=key, title=title, **document) for key, title, document in blocks]
     return ShardRows(rows=rows, num_rows=len(rows))

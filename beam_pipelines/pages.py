@@ -1,33 +1,39 @@
-"""The steps of the wikipedia pipeline: read the dump, filter pages, clean the rest under guard.
+"""The steps of the wikipedia pipeline: filter pages, clean the rest under guard.
 
 Filters, in this order, so that a page counts once: `namespace` (not an article's, redirects there
-included), `redirect`, `model` (not wikitext), `missing_text` (deleted or never there), and after
-cleaning `empty` (no prose). What cannot be used is a dead letter: `too_large`, `bad_characters`,
-`bad_id`, and from the guard `timeout`, `memory`, `crashed` and `failed`.
+included), `redirect`, `model` (not wikitext), `missing_text` (deleted or never there), `duplicate`
+(the same page id again, where that is allowed), and after cleaning `empty` (no prose). What cannot
+be used is a dead letter: `too_large`, `bad_characters`, `bad_id`, `bad_xml`, `bad_block` and
+`not_a_page` from reading, and from the guard `timeout`, `memory`, `crashed` and `failed`.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
 from beam_pipelines.documents import NAME, document_block
+from beam_pipelines.dumps import Batch
 from beam_pipelines.outcomes import Outcome, dead_letter
 from beam_pipelines.progress import tick
 from prep.accounting import DEAD, IN
 from prep.article import FUNCTION
-from prep.dump import Page, read_pages
+from prep.document import Document
+from prep.dumps.cutter import Lost
 from prep.guard import Guard, Limits, Verdict
+from prep.mediawiki import Page
 
-__all__ = ["CleanPages", "Cleaning", "RawPage", "ReadPages", "filter_of"]
+__all__ = ["CleanPages", "Cleaning", "FilterPages", "LatestOfEach", "RawPage", "filter_of"]
 
-RawPage = tuple[int, str, str]
-"""Page id, title, wikitext."""
+RawPage = tuple[str, int, str, str]
+"""Path of the file, page id, title, wikitext."""
 
 _ARTICLE_NAMESPACE = 0
-# Large enough to make an element's overhead small, small enough to spread over many workers.
-_BATCH_CHARACTERS = 256 << 10
+
+_Where = tuple[int, int, int]  # number of the file, first byte of the unit, index in it
+_Stamp = tuple[str, int, bytes, _Where]  # timestamp, revision, digest of the text
 
 
 def filter_of(page: Page) -> str:
@@ -43,35 +49,88 @@ def filter_of(page: Page) -> str:
     return ""
 
 
-class ReadPages(beam.DoFn):
-    """Path of a dump -> batches of articles to clean; outcomes of all others."""
+class LatestOfEach(beam.PTransform):
+    """Batches of pages -> (page id, where its latest revision is), for ids that occur again.
+
+    The latest by timestamp, then by revision id. Copies of one text are all the same.
+    """
+
+    def expand(self, batches: Any) -> Any:
+        """Adds the steps."""
+        return batches | beam.FlatMap(_stamps) | beam.GroupByKey() | beam.FlatMap(_latest)
+
+
+def _stamps(batch: Batch) -> Iterator[tuple[int, _Stamp]]:
+    for item in batch.items:
+        if isinstance(item, Page) and not item.problem and not filter_of(item):
+            text = f"{item.title}\n{item.text}".encode()
+            digest = hashlib.blake2b(text, digest_size=16).digest()
+            where = (batch.number, item.begin, item.index)
+            yield item.page_id, (item.timestamp, item.revision_id, digest, where)
+
+
+def _latest(group: tuple[int, Iterable[_Stamp]]) -> Iterator[tuple[int, _Where]]:
+    page_id, stamps = group
+    first, *others = sorted(stamps, reverse=True)
+    if others:
+        yield page_id, first[-1]
+
+
+class FilterPages(beam.DoFn):
+    """Batches of pages -> batches of articles to clean; outcomes of all others."""
 
     def __init__(self, progress: str) -> None:
         super().__init__()
         self._progress = progress
 
-    def process(self, path: str) -> Iterator[Any]:
-        """Reads one dump."""
-        batch: list[RawPage] = []
-        size = 0
-        for page in read_pages(path):
+    def process(self, batch: Batch, latest: Mapping[int, _Where] | None = None) -> Iterator[Any]:
+        """Sorts one batch; `latest` is what `LatestOfEach` says, if it is asked."""
+        articles: list[RawPage] = []
+        for item in batch.items:
             yield _outcome(f"{NAME}/{IN}")
-            reason = filter_of(page)
-            if reason:
-                yield _outcome(f"{NAME}/{reason}")
+            where = (batch.number, item.begin, getattr(item, "index", 0))
+            outcome = (
+                _lost(item, batch.path) if isinstance(item, Lost) else _taken(item, batch.path)
+            )
+            if outcome is None:
+                assert isinstance(item, Page)
+                if latest and latest.get(item.page_id, where) != where:
+                    outcome = (f"{NAME}/duplicate", 1, "")
+                else:
+                    articles.append((batch.path, item.page_id, item.title, item.text or ""))
+            if outcome is not None:
+                yield _outcome(*outcome)
                 tick(self._progress)
-            elif page.problem:
-                yield _outcome(*_dead(page.problem, page.page_id, page.title, ""))
-                tick(self._progress)
-            else:
-                text = page.text or ""
-                batch.append((page.page_id, page.title, text))
-                size += len(text)
-            if size >= _BATCH_CHARACTERS:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
+        if articles:
+            yield articles
+
+
+def _taken(page: Page, path: str) -> Outcome | None:
+    """Returns the outcome of a page that is taken out; None for an article to clean."""
+    if reason := filter_of(page):
+        return f"{NAME}/{reason}", 1, ""
+    if not page.problem:
+        return None
+    return dead_letter(
+        f"{NAME}/{DEAD}{page.problem}",
+        reason=page.problem,
+        file=path,
+        byte=page.begin,
+        page=page.page_id,
+        title=page.title,
+        detail=page.detail,
+    )
+
+
+def _lost(lost: Lost, path: str) -> Outcome:
+    return dead_letter(
+        f"{NAME}/{DEAD}{lost.reason}",
+        reason=lost.reason,
+        file=path,
+        byte=lost.begin,
+        end=lost.end,
+        detail=lost.detail,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,34 +180,40 @@ class CleanPages(beam.DoFn):
                 "dropped_namespaces": cleaning.dropped_namespaces,
                 "keep_lists": cleaning.keep_lists,
             }
-            for _, _, text in batch
+            for *_, text in batch
         )
-        for (page_id, title, _), verdict in zip(batch, self._guard.map(items), strict=True):
-            yield from self._emit(page_id, title, verdict)
+        for page, verdict in zip(batch, self._guard.map(items), strict=True):
+            yield from self._emit(page, verdict)
             tick(self._progress)
 
-    def _emit(self, page_id: int, title: str, verdict: Verdict) -> Iterator[Any]:
+    def _emit(self, page: RawPage, verdict: Verdict) -> Iterator[Any]:
+        path, page_id, title, _ = page
         if verdict.reason:
-            yield _outcome(*_dead(verdict.reason, page_id, title, verdict.detail))
-        elif not verdict.value:
-            yield _outcome(f"{NAME}/empty")
-        else:
-            block, outcomes = document_block(
-                corpus=self._cleaning.corpus,
-                page=page_id,
-                title=title,
-                sentences=verdict.value,
-                num_shards=self._cleaning.num_shards,
+            yield _outcome(
+                *dead_letter(
+                    f"{NAME}/{DEAD}{verdict.reason}",
+                    reason=verdict.reason,
+                    file=path,
+                    page=page_id,
+                    title=title,
+                    detail=verdict.detail,
+                )
             )
-            yield block
-            for outcome in outcomes:
-                yield _outcome(*outcome)
-
-
-def _dead(reason: str, page_id: int, title: str, detail: str) -> Outcome:
-    return dead_letter(
-        f"{NAME}/{DEAD}{reason}", reason=reason, page=page_id, title=title, detail=detail
-    )
+            return
+        document = Document.from_json(verdict.value)
+        if not document.sentences:
+            yield _outcome(f"{NAME}/empty")
+            return
+        block, outcomes = document_block(
+            corpus=self._cleaning.corpus,
+            page=page_id,
+            title=title,
+            document=document,
+            num_shards=self._cleaning.num_shards,
+        )
+        yield block
+        for outcome in outcomes:
+            yield _outcome(*outcome)
 
 
 def _outcome(name: str, count: int = 1, letter: str = "") -> beam.pvalue.TaggedOutput:

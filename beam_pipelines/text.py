@@ -12,17 +12,19 @@ from beam_pipelines.documents import (
     assemble_documents,
     document_block,
     documents_writer,
-    file_identity,
 )
+from beam_pipelines.inputs import InputFile, input_files
 from beam_pipelines.job import Finished, Work, dead_letters_path, run_job
+from beam_pipelines.options import RunOptions, beam_flags
 from beam_pipelines.outcomes import WriteReport, dead_letter
-from beam_pipelines.progress import tick
+from beam_pipelines.progress import found, tick
 from beam_pipelines.sink import WriteShards
+from beam_pipelines.storage import open_file, use_options
 from limbeck.config.command import before_work, parse
 from limbeck.config.errors import UsageError
 from limbeck.records.manifest import Manifest
 from prep.accounting import DEAD, IN
-from prep.plain_text import Format, read_documents
+from prep.plain_text import READER, Format, TextDocument, read_documents
 from prep.sentences import SPLITTER
 
 __all__ = ["ReadTexts", "TextSettings", "main", "text"]
@@ -38,13 +40,13 @@ _MAX_FILES = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextSettings:
+class TextSettings(RunOptions):
     """Options of the command."""
 
     input: tuple[str, ...]
-    """Text files, in the order that numbers their documents."""
+    """Text files and globs, in the order that numbers their documents; remote ones too."""
     out: str
-    """Directory for the documents dataset."""
+    """Directory for the documents dataset; a remote one too."""
     corpus: str
     """Corpus name: part of each document's key."""
     format: Format = "plain"
@@ -57,9 +59,7 @@ class TextSettings:
     title_field: str = "title"
     """Member of a JSON object that may hold a title."""
     num_shards: int = 8
-    """Number of shards. A shard is sorted in memory: take one for each 200 MB of text or so."""
-    workers: int = 1
-    """Worker processes; a file is read by one of them. The output does not depend on it."""
+    """Number of shards."""
 
 
 def text(settings: TextSettings, *, bundle_repeat: int = 0) -> Manifest:
@@ -74,8 +74,11 @@ def text(settings: TextSettings, *, bundle_repeat: int = 0) -> Manifest:
 
 def _run(settings: TextSettings, *, bundle_repeat: int = 0) -> Finished:
     with before_work():
-        if not 1 <= len(settings.input) <= _MAX_FILES:
-            raise UsageError(f"{len(settings.input)} input files; give 1 to {_MAX_FILES}")
+        if settings.beam_options:
+            use_options(beam_flags(settings.beam_options))
+        files = input_files(settings.input)
+        if not 1 <= len(files) <= _MAX_FILES:
+            raise UsageError(f"{len(files)} input files; give 1 to {_MAX_FILES}")
         if not settings.corpus:
             raise UsageError("corpus is empty; it names the documents")
         fields = (settings.text_field, settings.title_field)
@@ -84,28 +87,32 @@ def _run(settings: TextSettings, *, bundle_repeat: int = 0) -> Finished:
                 f"--text-field and --title-field have no effect on --format {settings.format}"
             )
         writer = documents_writer(
-            settings.out, num_shards=settings.num_shards, settings=_content_settings(settings)
+            settings.out,
+            num_shards=settings.num_shards,
+            settings=_content_settings(settings, files),
         )
     [finished] = run_job(
-        lambda pipeline, work: _build(pipeline, work, settings=settings),
+        lambda pipeline, work: _build(pipeline, work, settings=settings, files=files),
         writers=[writer],
         what="documents",
         dead_letters=dead_letters_path(settings.out),
-        paths={f"input {number}": path for number, path in enumerate(settings.input)},
-        workers=settings.workers,
+        paths={f"input {number}": file.path for number, file in enumerate(files)},
+        total_bytes=sum(file.size for file in files),
         bundle_repeat=bundle_repeat,
+        **settings.run_arguments(),
     )
     return finished
 
 
-def _content_settings(settings: TextSettings) -> dict[str, Any]:
+def _content_settings(settings: TextSettings, files: Sequence[InputFile]) -> dict[str, Any]:
     """Returns everything that decides the documents, but not where the files lie."""
     content: dict[str, Any] = {
         "source": {
             "format": settings.format,
-            "files": [file_identity(path) for path in settings.input],
+            "files": [file.identity() for file in files],
         },
         "corpus": settings.corpus,
+        "reader": READER,
     }
     if settings.format in ("plain", "jsonl"):
         content |= {"language": settings.language, "splitter": SPLITTER}
@@ -126,49 +133,62 @@ class ReadTexts(beam.DoFn):
         """Reads one file."""
         file_number, path = file
         settings = self._settings
-        for document in read_documents(
-            path,
-            format=settings.format,
-            language=settings.language,
-            text_field=settings.text_field,
-            title_field=settings.title_field,
-        ):
-            yield beam.pvalue.TaggedOutput("outcomes", (f"{NAME}/{IN}", 1, ""))
-            tick(self._progress)
-            if document.problem:
-                letter = dead_letter(
-                    f"{NAME}/{DEAD}{document.problem}",
-                    reason=document.problem,
-                    file=path,
-                    number=document.number,
-                    detail=document.detail,
-                )
-                yield beam.pvalue.TaggedOutput("outcomes", letter)
-            elif not document.sentences:
-                yield beam.pvalue.TaggedOutput("outcomes", (f"{NAME}/empty", 1, ""))
-            else:
-                block, outcomes = document_block(
-                    corpus=settings.corpus,
-                    page=file_number << _FILE_BITS | document.number,
-                    title=document.title,
-                    sentences=document.sentences,
-                    num_shards=settings.num_shards,
-                )
-                yield block
-                for outcome in outcomes:
-                    yield beam.pvalue.TaggedOutput("outcomes", outcome)
+        with open_file(path) as source:
+            place = 0
+            for document in read_documents(
+                source,
+                path=path,
+                format=settings.format,
+                language=settings.language,
+                text_field=settings.text_field,
+                title_field=settings.title_field,
+            ):
+                found(self._progress, read=source.tell() - place)
+                place = source.tell()
+                yield beam.pvalue.TaggedOutput("outcomes", (f"{NAME}/{IN}", 1, ""))
+                yield from self._emit(document, path=path, file_number=file_number)
+                tick(self._progress)
+
+    def _emit(self, document: TextDocument, *, path: str, file_number: int) -> Iterator[Any]:
+        if document.problem:
+            letter = dead_letter(
+                f"{NAME}/{DEAD}{document.problem}",
+                reason=document.problem,
+                file=path,
+                number=document.number,
+                detail=document.detail,
+            )
+            yield beam.pvalue.TaggedOutput("outcomes", letter)
+        elif not document.text.sentences:
+            yield beam.pvalue.TaggedOutput("outcomes", (f"{NAME}/empty", 1, ""))
+        else:
+            block, outcomes = document_block(
+                corpus=self._settings.corpus,
+                page=file_number << _FILE_BITS | document.number,
+                title=document.title,
+                document=document.text,
+                num_shards=self._settings.num_shards,
+            )
+            yield block
+            for outcome in outcomes:
+                yield beam.pvalue.TaggedOutput("outcomes", outcome)
 
 
-def _build(pipeline: beam.Pipeline, work: Work, *, settings: TextSettings) -> None:
+def _build(
+    pipeline: beam.Pipeline, work: Work, *, settings: TextSettings, files: Sequence[InputFile]
+) -> None:
+    paths = [file.path for file in files]
     read = (
         pipeline
-        | "Files" >> beam.Create(list(enumerate(settings.input)))
+        | "Files" >> beam.Create(list(enumerate(paths)))
         | beam.Reshuffle()
         | "Read"
         >> beam.ParDo(ReadTexts(settings, work.progress)).with_outputs("outcomes", main="documents")
     )
     written = read.documents | "Write" >> WriteShards(work.targets, assemble_documents)
-    (read.outcomes, written) | "Report" >> WriteReport(work.scratch)
+    (read.outcomes, written) | "Report" >> WriteReport(
+        work.scratch, max_dead_letters=work.max_dead_letters
+    )
 
 
 def main(argv: Sequence[str]) -> None:

@@ -2,13 +2,15 @@
 
 Beam's local runner starts the workers from threads of its own. When a worker dies (out of memory,
 say), such a thread ends with an exception, nobody looks at it, and the runner waits for an answer
-that never comes.
+that never comes. A worker that somebody stopped (SIGSTOP, a debugger) is as silent; after a while
+it is taken for lost.
 """
 
 import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +21,8 @@ from limbeck.config.errors import LimbeckError
 __all__ = ["run_watched"]
 
 _POLL_S = 0.2
+_LOOK_S = 5.0  # between looks at the state of the workers
+STOPPED_S = 60.0  # a worker stopped for so long, as this process saw it, is lost
 _NOTICE_S = 5.0
 _WORKER = "beam_pipelines.worker"
 _BEAM_THREAD = "run_worker"  # starts a worker process and waits for its end
@@ -28,7 +32,7 @@ def run_watched(run: Callable[[], None]) -> None:
     """Calls `run` in a thread and waits for it, as long as its worker processes live.
 
     Raises:
-      LimbeckError: a worker process died; the others are ended too.
+      LimbeckError: a worker process died, or is stopped for `STOPPED_S`; all are ended.
       BaseException: whatever `run` raised.
     """
     raised: list[BaseException] = []
@@ -44,8 +48,10 @@ def run_watched(run: Callable[[], None]) -> None:
     with _deaths() as deaths:
         try:
             thread.start()
+            stopped = _Stopped()
             while thread.is_alive() and not deaths:
                 thread.join(_POLL_S)
+                deaths += stopped.look()
             if thread.is_alive():
                 raise LimbeckError(
                     f"a worker process {deaths[0]}; finished shards are kept, so run the same "
@@ -56,6 +62,50 @@ def run_watched(run: Callable[[], None]) -> None:
                 _end_workers()
     if raised:
         raise raised[0]
+
+
+class _Stopped:
+    """Notices workers that are stopped.
+
+    Only time between two looks counts: where the whole job was stopped and goes on, so was this.
+    """
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _LOOK_S
+        self._seconds: dict[int, float] = {}
+
+    def look(self) -> list[str]:
+        """Returns what became of a worker that has been stopped for too long, if there is one."""
+        now = time.monotonic()
+        if now < self._next:
+            return []
+        self._next = now + _LOOK_S
+        stopped = {worker.pid for worker in _workers() if _is_stopped(worker)}
+        self._seconds = {pid: self._seconds.get(pid, 0.0) + _LOOK_S for pid in stopped}
+        return [
+            f"(process {pid}) has been stopped for {seconds:.0f} s, as by SIGSTOP"
+            for pid, seconds in self._seconds.items()
+            if seconds >= STOPPED_S
+        ]
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _workers() -> list[psutil.Process]:
+    """Returns the worker processes that this process has started."""
+    workers = []
+    for child in psutil.Process().children():
+        try:
+            if child.cmdline()[-2:] == [_WORKER, str(os.getpid())]:
+                workers.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return workers
 
 
 @contextmanager
@@ -89,10 +139,9 @@ def _describe(code: int) -> str:
 
 def _end_workers() -> None:
     """Kills the worker processes that this process has started, and waits for Beam to notice."""
-    for child in psutil.Process().children():
+    for worker in _workers():
         try:
-            if child.cmdline()[-2:] == [_WORKER, str(os.getpid())]:
-                child.kill()
+            worker.kill()
         except psutil.NoSuchProcess:
             continue
     for thread in threading.enumerate():

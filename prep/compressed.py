@@ -5,38 +5,55 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Iterator
-from typing import IO, cast
+from typing import IO, BinaryIO, Literal, cast
 
 from limbeck.config.errors import LimbeckError
 
-__all__ = ["BLOCK_BYTES", "open_compressed", "read_blocks"]
+__all__ = [
+    "BLOCK_BYTES",
+    "HEAD_BYTES",
+    "Packing",
+    "packing_of",
+    "read_blocks",
+    "unpacked",
+]
+
+Packing = Literal["plain", "bz2", "gz", "xz"]
 
 BLOCK_BYTES = 256 << 10
+HEAD_BYTES = 8
+"""So many first bytes tell how a file is packed."""
 
+_PACKERS: dict[bytes, Packing] = {b"BZh": "bz2", b"\x1f\x8b": "gz", b"\xfd7zXZ\0": "xz"}
 _OTHER_PACKERS = {b"7z\xbc\xaf'\x1c": "7z", b"PK\x03\x04": "zip", b"(\xb5/\xfd": "zstd"}
 
 
-def open_compressed(path: str) -> IO[bytes]:
-    """Opens a file for reading its unpacked bytes.
+def packing_of(head: bytes, *, path: str) -> Packing:
+    """Tells from the first `HEAD_BYTES` of a file how it is packed.
 
     Raises:
-      LimbeckError: it is packed in a way that is not read here.
-      OSError: it cannot be opened.
+      LimbeckError: in a way that is not read here.
     """
-    with open(path, "rb") as file:
-        head = file.read(8)
     for signature, name in _OTHER_PACKERS.items():
         if head.startswith(signature):
             raise LimbeckError(
                 f"{path}: is packed with {name}; unpack it first (bz2, gz and xz are read as is)"
             )
-    if head.startswith(b"BZh"):
-        return bz2.open(path)
-    if head.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(path))
-    if head.startswith(b"\xfd7zXZ\0"):
-        return lzma.open(path)
-    return open(path, "rb")
+    for signature, packing in _PACKERS.items():
+        if head.startswith(signature):
+            return packing
+    return "plain"
+
+
+def unpacked(file: BinaryIO, packing: Packing) -> IO[bytes]:
+    """Returns a file of the unpacked bytes; closing it leaves `file` open, but for a plain one."""
+    if packing == "bz2":
+        return bz2.open(file)
+    if packing == "gz":
+        return cast(IO[bytes], gzip.open(file))
+    if packing == "xz":
+        return lzma.open(file)
+    return file
 
 
 def read_blocks(file: IO[bytes], *, path: str) -> Iterator[bytes]:

@@ -5,18 +5,23 @@
   lines   one sequence a line: a line is a document of one sentence, never split
   jsonl   a JSON object a line; its text is cut into paragraphs at line breaks
 
-A line that cannot be used (not UTF-8, not JSON, no text in it) is a dead letter of its document.
+Paragraphs are kept; `blocks` and `lines` have one a document. A line that cannot be used (not
+UTF-8, not JSON, no text in it) is a dead letter of its document.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
-from prep.compressed import open_compressed, read_blocks
+from prep.compressed import HEAD_BYTES, packing_of, read_blocks, unpacked
+from prep.document import Document
 from prep.sentences import split_sentences
 
-__all__ = ["FORMATS", "Document", "Format", "read_documents"]
+__all__ = ["FORMATS", "READER", "Format", "TextDocument", "read_documents"]
+
+READER = "plain text 2"
+"""Name and version of the way that files are cut into documents; raise it with any change."""
 
 Format = Literal["plain", "blocks", "lines", "jsonl"]
 FORMATS: tuple[Format, ...] = ("plain", "blocks", "lines", "jsonl")
@@ -26,15 +31,15 @@ MAX_DOCUMENT_CHARACTERS = 64 << 20  # of a document of many lines
 
 
 @dataclass(frozen=True, kw_only=True)
-class Document:
+class TextDocument:
     """One document of a text file."""
 
     number: int
     """Its number in the file, from 0; documents that cannot be used are counted too."""
     title: str = ""
     """Its title, where the format has one."""
-    sentences: tuple[str, ...] = ()
-    """Its sentences; none for an empty document."""
+    text: Document = Document(sentences=(), paragraphs=())
+    """Its sentences and paragraphs; none for an empty document."""
     problem: str = ""
     """Why it cannot be used, in one word; empty for a sound one."""
     detail: str = ""
@@ -46,17 +51,19 @@ class _Bad(Exception):
 
 
 def read_documents(
-    path: str,
+    file: BinaryIO,
     *,
+    path: str,
     format: Format,
     language: str,
     text_field: str = "text",
     title_field: str = "title",
-) -> Iterator[Document]:
+) -> Iterator[TextDocument]:
     """Yields the documents of a file (plain, bz2, gz or xz) in order.
 
     Args:
-      path: the file.
+      file: the file, open at its start; seekable.
+      path: its name, for errors.
       format: how documents and sentences are marked.
       language: of the sentence splitter, for `plain` and `jsonl`.
       text_field: member of the objects of `jsonl` that holds the text; a string.
@@ -66,24 +73,28 @@ def read_documents(
       LimbeckError: the file is damaged.
       OSError: the file cannot be read.
     """
-    with open_compressed(path) as file:
-        lines = enumerate(_lines(read_blocks(file, path=path)), start=1)
-        if format == "plain":
-            yield _plain(lines, language)
-        elif format == "blocks":
-            yield from _blocks(lines)
-        else:
-            for number, (line_number, line) in enumerate(lines):
-                try:
-                    text = _decode(line, line_number)
-                    if format == "lines":
-                        yield Document(number=number, sentences=_one_line(text))
-                    else:
-                        title, text = _object(text, line_number, text_field, title_field)
-                        sentences = tuple(_paragraph_sentences(text.splitlines(), language))
-                        yield Document(number=number, title=title, sentences=sentences)
-                except _Bad as error:
-                    yield Document(number=number, problem=error.args[0], detail=error.args[1])
+    packing = packing_of(file.read(HEAD_BYTES), path=path)
+    file.seek(0)
+    lines = enumerate(_lines(read_blocks(unpacked(file, packing), path=path)), start=1)
+    if format == "plain":
+        yield _plain(lines, language)
+    elif format == "blocks":
+        yield from _blocks(lines)
+    else:
+        for number, (line_number, line) in enumerate(lines):
+            try:
+                text = _decode(line, line_number)
+                if format == "lines":
+                    yield TextDocument(
+                        number=number, text=Document.of_paragraphs([_one_line(text)])
+                    )
+                    continue
+                title, text = _object(text, line_number, text_field, title_field)
+                yield TextDocument(
+                    number=number, title=title, text=_document(text.splitlines(), language)
+                )
+            except _Bad as error:
+                yield _unusable(number, error)
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -123,7 +134,7 @@ def _one_line(text: str) -> tuple[str, ...]:
     return (sentence,) if sentence else ()
 
 
-def _plain(lines: Iterator[tuple[int, bytes]], language: str) -> Document:
+def _plain(lines: Iterator[tuple[int, bytes]], language: str) -> TextDocument:
     paragraphs: list[str] = []
     words: list[str] = []
     size = 0
@@ -138,17 +149,20 @@ def _plain(lines: Iterator[tuple[int, bytes]], language: str) -> Document:
                 paragraphs.append(" ".join(words))
                 words = []
     except _Bad as error:
-        return Document(number=0, problem=error.args[0], detail=error.args[1])
+        return _unusable(0, error)
     paragraphs.append(" ".join(words))
-    return Document(number=0, sentences=tuple(_paragraph_sentences(paragraphs, language)))
+    return TextDocument(number=0, text=_document(paragraphs, language))
 
 
-def _paragraph_sentences(paragraphs: list[str], language: str) -> Iterator[str]:
-    for paragraph in paragraphs:
-        yield from split_sentences(paragraph, language=language)
+def _document(paragraphs: Sequence[str], language: str) -> Document:
+    return Document.of_paragraphs(split_sentences(text, language=language) for text in paragraphs)
 
 
-def _blocks(lines: Iterator[tuple[int, bytes]]) -> Iterator[Document]:
+def _unusable(number: int, error: _Bad) -> TextDocument:
+    return TextDocument(number=number, problem=error.args[0], detail=error.args[1])
+
+
+def _blocks(lines: Iterator[tuple[int, bytes]]) -> Iterator[TextDocument]:
     number = size = 0
     sentences: list[str] = []
     bad: _Bad | None = None
@@ -172,10 +186,10 @@ def _blocks(lines: Iterator[tuple[int, bytes]]) -> Iterator[Document]:
         yield _block(number, sentences, bad)
 
 
-def _block(number: int, sentences: list[str], bad: _Bad | None) -> Document:
+def _block(number: int, sentences: list[str], bad: _Bad | None) -> TextDocument:
     if bad is not None:
-        return Document(number=number, problem=bad.args[0], detail=bad.args[1])
-    return Document(number=number, sentences=tuple(sentences))
+        return _unusable(number, bad)
+    return TextDocument(number=number, text=Document.of_paragraphs([sentences]))
 
 
 def _object(text: str, number: int, text_field: str, title_field: str) -> tuple[str, str]:

@@ -10,11 +10,13 @@ them, so those are not used.
 """
 
 import hashlib
+import math
 import struct
 
 import numpy as np
+import numpy.typing as npt
 
-__all__ = ["below", "generator", "keyed_hash"]
+__all__ = ["below", "generator", "hashes_below", "keyed_hash", "keyed_hashes"]
 
 _DOMAIN = b"limbeck-seed-1"
 
@@ -38,6 +40,30 @@ def keyed_hash(*, seed: int, key: bytes, stage: str, counter: int = 0) -> int:
     return int.from_bytes(_digest(seed, key, stage, counter, size=8), "little")
 
 
+def keyed_hashes(
+    *, seed: int, keys: npt.NDArray[np.uint8], stage: str, counter: int = 0
+) -> npt.NDArray[np.uint64]:
+    """Returns `keyed_hash` of each row of `keys` (N, bytes) as uint64 (N,)."""
+    size, name = keys.shape[1], stage.encode()
+    start = _hasher(seed, counter, size, len(name), digest_size=8)
+    data = np.ascontiguousarray(keys).tobytes()
+    digests = bytearray()
+    for begin in range(0, len(data), size):
+        # The header is hashed once: a copy costs less than starting again.
+        hasher = start.copy()
+        hasher.update(data[begin : begin + size] + name)
+        digests += hasher.digest()
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
+
+
+def hashes_below(hashes: npt.NDArray[np.uint64], fraction: float) -> npt.NDArray[np.bool_]:
+    """Returns which hashes (N,) lie in the first `fraction` of all 64-bit numbers."""
+    limit = math.ceil(fraction * 2.0**64)  # exact: the comparison below is of whole numbers
+    if limit >= 1 << 64:
+        return np.ones(len(hashes), bool)
+    return hashes < np.uint64(limit)
+
+
 def below(rng: np.random.Generator, limit: int) -> int:
     """Draws a whole number in [0, limit); the bias is below limit / 2**53."""
     return min(int(rng.random() * limit), limit - 1)
@@ -45,6 +71,14 @@ def below(rng: np.random.Generator, limit: int) -> int:
 
 def _digest(seed: int, key: bytes, stage: str, counter: int, *, size: int) -> bytes:
     name = stage.encode()
+    hasher = _hasher(seed, counter, len(key), len(name), digest_size=size)
+    hasher.update(key + name)
+    return hasher.digest()
+
+
+def _hasher(
+    seed: int, counter: int, key_size: int, name_size: int, *, digest_size: int
+) -> "hashlib.blake2b":
     # Lengths first: no two different argument lists give the same bytes.
-    header = struct.pack("<qQHH", seed, counter, len(key), len(name))
-    return hashlib.blake2b(header + key + name, digest_size=size, person=_DOMAIN).digest()
+    header = struct.pack("<qQHH", seed, counter, key_size, name_size)
+    return hashlib.blake2b(header, digest_size=digest_size, person=_DOMAIN)

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from launch.data import data_dir
-from limbeck.records.documents import documents_layout
+from limbeck.records.documents import document_row, documents_layout
 from limbeck.records.keys import make_key, shard_of
 from limbeck.records.writer import DatasetWriter
 from limbeck.tokens import SPECIAL_TOKENS
@@ -216,7 +216,7 @@ def _write_documents(directory: Path, *, num_documents: int = 12, num_shards: in
         lines = texts[number % len(texts)].splitlines()
         sentences = [line for line in lines if line[:1].isupper()] + [f"This is page {number}."]
         key = make_key(corpus="test", page=number)
-        rows.append({"key": key, "title": f"Page {number}", "sentences": sentences})
+        rows.append(document_row(key=key, title=f"Page {number}", sentences=sentences))
     for shard in range(num_shards):
         writer.write_shard(shard, [r for r in rows if shard_of(r["key"], num_shards) == shard])
     return writer.finish().id

@@ -129,12 +129,12 @@ def test_full_disk_is_one_line_and_the_next_run_goes_on(small_dump, tmp_path, ru
     module = "beam_pipelines.wikipedia"
     arguments = ("--dump", small_dump, "--num-shards", 1)
     assert run(module, *arguments, "--out", tmp_path / "whole").code == 0
-    # 2 KiB: enough for job.json, too little for the shard.
+    # 2 KiB: enough for job.json, too little for the rows on their way to the shard.
     limited = f"ulimit -f 2; exec {sys.executable} -m {module} "
     limited += " ".join(map(str, (*arguments, "--out", tmp_path / "out")))
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
-    assert "documents-00000-of-00001.tfrecord: could not be written" in line
+    assert f"{tmp_path / 'out'}/job.json.tmp-" in line and ": could not be written" in line
     assert run(module, *arguments, "--out", tmp_path / "out").code == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")

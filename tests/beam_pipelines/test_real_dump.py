@@ -1,5 +1,10 @@
 """The real dump: 206 pages of English Wikipedia, and the real vocabulary."""
 
+import bz2
+import functools
+import io
+import operator
+import re
 import time
 
 import numpy as np
@@ -9,6 +14,8 @@ from beam_pipelines.examples import ExamplesSettings, examples
 from beam_pipelines.wikipedia import WikipediaSettings, wikipedia
 from limbeck.records.dataset import open_dataset
 from limbeck.records.examples import check_examples
+from prep.dumps.reading import read_pages, read_range
+from prep.dumps.source import look_at
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +79,29 @@ def test_examples_of_the_real_text_fit_the_real_vocabulary(prepared, real_vocab,
     assert 0.14 < masked < 0.16
     unknown = (rows["ids"] == 100).sum() / rows["num_tokens"].sum()
     assert unknown < 0.005
+
+
+def in_ranges(data, step):
+    dump = look_at(io.BytesIO(data), path="dump", size=len(data))
+    for begin in range(0, len(data), step):
+        end = min(begin + step, len(data))
+        yield from read_range(
+            io.BytesIO(data), dump, begin=begin, claim=functools.partial(operator.gt, end)
+        )
+
+
+def test_real_pages_do_not_depend_on_ranges_or_packing(real_dump):
+    single = real_dump.read_bytes()
+    plain = bz2.decompress(single)
+    pages = [(page.page_id, page.title, page.text) for page in read_pages(str(real_dump))]
+    assert len(pages) == 206
+    cuts = [match.start() for match in re.finditer(rb"  <page>", plain)][::10]
+    edges = [0, *cuts, plain.rindex(b"</mediawiki>"), len(plain)]
+    pairs = zip(edges, edges[1:], strict=False)
+    multistream = b"".join(bz2.compress(plain[begin:end]) for begin, end in pairs)
+    for data, step in ((single, 60_000), (multistream, 25_000), (plain, 999_999)):
+        found = in_ranges(data, step)
+        assert [(page.page_id, page.title, page.text) for page in found] == pages
 
 
 @pytest.mark.slow

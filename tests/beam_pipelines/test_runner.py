@@ -1,17 +1,15 @@
 import logging
 import os
-import threading
 
 import apache_beam as beam
 import pytest
 
 from beam_pipelines.outcomes import WriteReport, dead_letter, read_report
-from beam_pipelines.progress import Progress, tick
 from beam_pipelines.runner import run_pipeline
 from beam_pipelines.sink import ShardRows, Target, WriteShards
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.records.dataset import open_dataset
-from limbeck.records.documents import documents_layout
+from limbeck.records.documents import document_row, documents_layout
 from limbeck.records.errors import CorruptRecord
 from limbeck.records.keys import make_key, shard_of
 from limbeck.records.writer import DatasetWriter
@@ -105,7 +103,7 @@ def test_report_of_nothing_is_empty(tmp_path):
 
 
 def rows_of(blocks):
-    rows = [{"key": key, "title": title, "sentences": []} for key, title in blocks]
+    rows = [document_row(key=key, title=title, sentences=[]) for key, title in blocks]
     return ShardRows(rows=rows, num_rows=len(rows))
 
 
@@ -125,7 +123,7 @@ def test_sink_writes_shards_without_rows_and_leaves_finished_ones(tmp_path, repe
     writer.write_shard(
         done_shard,
         [
-            {"key": key, "title": "earlier", "sentences": []}
+            document_row(key=key, title="earlier", sentences=[])
             for key in keys
             if shard_of(key, 8) == done_shard
         ],
@@ -144,25 +142,3 @@ def test_sink_writes_shards_without_rows_and_leaves_finished_ones(tmp_path, repe
         titles = [record["title"] for record in dataset.iterate()]
     assert titles.count("earlier") == sum(done.values()) >= 1
     assert len(titles) == 5
-
-
-def test_progress_adds_up_what_threads_tick(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    progress = Progress(str(tmp_path), what="pages", total=100)
-    with progress:
-        threads = [
-            threading.Thread(target=lambda: [tick(progress.directory) for _ in range(10)])
-            for _ in range(3)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert progress._count() == 30
-
-
-def test_progress_is_nothing_without_a_terminal(tmp_path):
-    with Progress(str(tmp_path), what="pages") as progress:
-        assert progress.directory == ""
-        tick(progress.directory)
-    assert list(tmp_path.iterdir()) == []

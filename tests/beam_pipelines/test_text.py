@@ -1,10 +1,12 @@
+import gzip
 import json
 
 import pytest
 
 from beam_pipelines.text import TextSettings, text
-from limbeck.config.errors import UsageError
+from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.records.dataset import open_dataset
+from limbeck.records.documents import paragraphs_of
 from limbeck.records.keys import split_key
 
 
@@ -86,9 +88,55 @@ def test_impossible_options_are_refused(tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_globs_are_files_by_name_and_paragraphs_are_kept(tmp_path):
+    for name in ("b", "a", "c"):
+        (tmp_path / f"{name}.txt").write_text(f"{name} one. Two.\n\nThree {name}.\n")
+    by_glob = text(settings([tmp_path / "[ab].txt", tmp_path / "c.txt"], tmp_path / "1"))
+    by_name = text(settings([tmp_path / f"{n}.txt" for n in "abc"], tmp_path / "2"))
+    assert by_glob.id == by_name.id
+    with open_dataset(tmp_path / "1", kind="documents") as dataset:
+        assert {paragraphs_of(record) for record in dataset.iterate()} == {(0, 2)}
+
+
+def test_file_that_is_given_twice_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("One.")
+    with pytest.raises(UsageError, match="a.txt: is given twice"):
+        text(settings([tmp_path / "a.txt", tmp_path / "*.txt"], tmp_path / "out"))
+
+
+def test_file_whose_name_is_a_pattern_is_that_file(tmp_path):
+    (tmp_path / "a[1].txt").write_text("One.")
+    assert text(settings([tmp_path / "a[1].txt"], tmp_path / "out")).content.totals["records"] == 1
+
+
+def test_packed_files_are_read(tmp_path):
+    (tmp_path / "a").write_text("One.\nTwo.\n" * 500)
+    (tmp_path / "a.gz").write_bytes(gzip.compress((tmp_path / "a").read_bytes()))
+    counts = [
+        text(settings([tmp_path / name], tmp_path / f"{name}.out", format="lines"))
+        for name in ("a", "a.gz")
+    ]
+    assert [manifest.content.totals["records"] for manifest in counts] == [1000, 1000]
+
+
+def test_limit_of_dead_letters(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "One."}\nno\nno\n')
+    given = {"format": "jsonl", "max_dead_letters": 1}
+    with pytest.raises(
+        LimbeckError, match=r"2 dead letters \(2 bad_json\).*--max-dead-letters is 1"
+    ):
+        text(settings([tmp_path / "a.jsonl"], tmp_path / "out", **given))
+    given["max_dead_letters"] = 2
+    assert text(settings([tmp_path / "a.jsonl"], tmp_path / "out", **given)).id
+
+
 def test_missing_input_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UsageError, match="nothing.txt: No such file"):
         text(settings([tmp_path / "nothing.txt"], tmp_path / "out"))
     with pytest.raises(UsageError, match="0 input files"):
         text(settings([], tmp_path / "out"))
+    with pytest.raises(UsageError, match=r"\*.none: no such file"):
+        text(settings([tmp_path / "*.none"], tmp_path / "out"))
+    with pytest.raises(UsageError, match="is a directory; give files, or a glob"):
+        text(settings([tmp_path], tmp_path / "out"))
     assert not (tmp_path / "out").exists()

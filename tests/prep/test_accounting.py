@@ -28,6 +28,17 @@ def test_any_count_that_is_off_by_one_is_an_error(name, change):
         Accounting.of(counts).check(what="pages")
 
 
+def test_notes_are_told_and_are_no_part_of_the_balance():
+    accounting = Accounting.of({**COUNTS, "note:truncated_tokens": 7})
+    accounting.check(what="pages")
+    assert accounting.to_json() == {
+        **Accounting.of(COUNTS).to_json(),
+        "notes": {"truncated_tokens": 7},
+    }
+    assert Accounting.from_json(accounting.to_json()).notes == {"truncated_tokens": 7}
+    assert "note: truncated_tokens" in accounting.table(what="pages")
+
+
 def test_table_lists_every_reason():
     lines = Accounting.of(COUNTS).table(what="pages").splitlines()
     assert [" ".join(line.split()) for line in lines] == [

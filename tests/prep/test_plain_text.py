@@ -14,18 +14,20 @@ def read(tmp_path):
         path = tmp_path / "text"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         options = {"language": "en", **options}
-        return list(read_documents(str(path), format=format, **options))
+        with open(path, "rb") as file:
+            return list(read_documents(file, path=str(path), format=format, **options))
 
     return read
 
 
 def sentences(documents):
-    return [list(document.sentences) for document in documents]
+    return [list(document.text.sentences) for document in documents]
 
 
 def test_plain_file_is_one_document_of_paragraphs(read):
     documents = read("One line\nand more. Two.\n\n \nNo end\n\nThree.\r\n", "plain")
     assert sentences(documents) == [["One line and more.", "Two.", "No end", "Three."]]
+    assert documents[0].text.paragraphs == (0, 2, 3)
     assert documents[0].number == 0
 
 
@@ -43,9 +45,10 @@ def test_jsonl_takes_text_and_title(read):
     rows = [{"text": "One. Two.\nThree", "title": "T"}, {"text": ""}, {"text": "X", "title": 5}]
     documents = read("\n".join(map(json.dumps, rows)) + "\n", "jsonl")
     assert sentences(documents) == [["One.", "Two.", "Three"], [], ["X"]]
+    assert documents[0].text.paragraphs == (0, 2)
     assert [document.title for document in documents] == ["T", "", ""]
     [other] = read('{"body": "B.", "name": "N"}', "jsonl", text_field="body", title_field="name")
-    assert (other.title, other.sentences) == ("N", ("B.",))
+    assert (other.title, other.text.sentences) == ("N", ("B.",))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_bad_line_is_a_dead_letter_and_the_rest_goes_on(read, line, problem, det
     assert [document.problem for document in documents] == ["", problem, ""]
     assert detail in documents[1].detail
     assert [document.number for document in documents] == [0, 1, 2]
-    assert documents[2].sentences == ("B.",)
+    assert documents[2].text.sentences == ("B.",)
 
 
 @pytest.mark.parametrize("format", ["plain", "blocks", "lines"])
@@ -93,7 +96,9 @@ def test_endless_document_is_a_dead_letter(read, monkeypatch, format):
     monkeypatch.setattr(plain_text, "MAX_DOCUMENT_CHARACTERS", 1000)
     documents = read("word\n" * 500 + "\nB.\n", format)
     assert documents[0].problem == "too_large"
-    assert [list(d.sentences) for d in documents[1:]] == ([["B."]] if format == "blocks" else [])
+    assert [list(d.text.sentences) for d in documents[1:]] == (
+        [["B."]] if format == "blocks" else []
+    )
 
 
 def test_lines_are_the_same_for_every_block_size(read, monkeypatch):
@@ -111,7 +116,7 @@ def test_packed_and_marked_files_are_read(read):
 
 def test_empty_file_has_no_documents_or_an_empty_one(read):
     assert [len(read("", f)) for f in ("plain", "blocks", "lines", "jsonl")] == [1, 0, 0, 0]
-    assert read("", "plain")[0].sentences == ()
+    assert read("", "plain")[0].text.sentences == ()
 
 
 def test_cut_off_archive_is_an_error_that_names_the_file(read):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from prep.seeds import below, generator, keyed_hash
+from prep.seeds import below, generator, hashes_below, keyed_hash, keyed_hashes
 
 KEY = bytes(range(16))
 GOLDEN_HASH = 4962990151956367191
@@ -57,3 +57,26 @@ def test_below_draws_every_value_below_the_limit(limit):
     assert min(drawn) >= 0 and max(drawn) < limit
     if limit <= 3:
         assert drawn == set(range(limit))
+
+
+@pytest.mark.parametrize("size", [10, 16])
+def test_many_hashes_are_those_of_each(size):
+    keys = np.frombuffer(bytes(range(250)) * size, np.uint8).reshape(-1, size)
+    for seed, counter in ((7, 0), (-7, 3)):
+        expected = [
+            keyed_hash(seed=seed, key=key.tobytes(), stage="split", counter=counter) for key in keys
+        ]
+        found = keyed_hashes(seed=seed, keys=keys, stage="split", counter=counter)
+        assert found.dtype == np.uint64 and found.tolist() == expected
+    assert len(keyed_hashes(seed=1, keys=keys[:0], stage="split")) == 0
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1e-20, 0.01, 0.3, 1 / 64, 0.9999999999999999, 1.0])
+def test_hashes_below_compares_whole_numbers_with_the_exact_fraction(fraction):
+    edge = int(fraction * 2.0**64)
+    values = {0, 1, edge - 1, edge, edge + 1, (1 << 64) - 1} & set(range(0, 4)) | {
+        value for value in (edge - 1, edge, edge + 1, (1 << 64) - 1) if 0 <= value < 1 << 64
+    }
+    hashes = np.array(sorted(values), np.uint64)
+    expected = [value < fraction * 2.0**64 for value in sorted(values)]
+    assert hashes_below(hashes, fraction).tolist() == expected

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
 from limbeck.records.keys import make_key
-from prep.split import page_prefix, split_of
+from prep.split import SplitMap, heldout_mask, page_prefix, record_key, split_of
 
 
 def split(page, *, duplicate=0, sequence=0, corpus="enwiki", seed=1, fraction=0.25):
@@ -42,3 +43,33 @@ def test_page_prefix_drops_duplicate_and_sequence():
     one = make_key(corpus="a", page=5, duplicate=1, sequence=2)
     other = make_key(corpus="a", page=5, duplicate=3, sequence=4)
     assert page_prefix(one) == page_prefix(other) != page_prefix(make_key(corpus="a", page=6))
+
+
+def keys_of(count):
+    data = b"".join(make_key(corpus="enwiki", page=page) for page in range(count))
+    return np.frombuffer(data, np.uint8).reshape(-1, 16)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.25, 1.0])
+def test_mask_of_many_keys_is_the_split_of_each(fraction):
+    expected = [split(page, fraction=fraction) == "heldout" for page in range(3000)]
+    assert heldout_mask(keys_of(3000), seed=1, heldout_fraction=fraction).tolist() == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 1001])
+def test_split_map_gives_back_what_was_packed(count):
+    heldout = heldout_mask(keys_of(count), seed=1, heldout_fraction=0.3)
+    packed = SplitMap.of(heldout)
+    assert packed.heldout.tolist() == heldout.tolist()
+    assert packed.rows("heldout").tolist() == np.flatnonzero(heldout).tolist()
+    assert packed.rows("train").tolist() == np.flatnonzero(~heldout).tolist()
+
+
+def test_split_map_of_many_documents_is_small():
+    heldout = np.random.default_rng(0).random(1_000_000) < 0.01
+    assert len(SplitMap.of(heldout).packed) < 20_000
+
+
+def test_record_key_is_that_of_the_page():
+    key = make_key(corpus="enwiki", page=7, duplicate=3, sequence=99)
+    assert record_key(page_prefix(key), duplicate=3, sequence=99) == key

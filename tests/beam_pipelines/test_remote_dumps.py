@@ -1,0 +1,84 @@
+"""Dumps on a remote file system: a local server that speaks S3."""
+
+import bz2
+import random
+
+import pytest
+
+pytest.importorskip("boto3", reason="needs the packages boto3 and moto[server]")
+pytest.importorskip("moto.server", reason="needs the packages boto3 and moto[server]")
+
+from moto.server import ThreadedMotoServer  # noqa: E402
+
+from beam_pipelines import dumps  # noqa: E402
+from beam_pipelines.dumps import find_dumps  # noqa: E402
+from beam_pipelines.storage import write_bytes  # noqa: E402
+from beam_pipelines.wikipedia import WikipediaSettings, wikipedia  # noqa: E402
+from limbeck.config.errors import UsageError  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server, monkeypatch):
+    """A new bucket; returns its URL."""
+    import boto3
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": server,
+    }.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket="limbeck-dumps")
+    return "s3://limbeck-dumps"
+
+
+@pytest.fixture
+def parts(page_xml, export_xml, tmp_path):
+    """Two parts of a dump, one of them with a damaged block."""
+    rng = random.Random(11)
+    paths = []
+    for part in range(2):
+        pages = []
+        for number in range(60):
+            words = (f"{rng.getrandbits(40):x}" for _ in range(rng.randint(1, 900)))
+            text = " ".join(words).capitalize() + "."
+            pages.append(page_xml(100 * part + number, f"Page {number}", text))
+        data = bytearray(bz2.compress(export_xml(pages).encode(), 1))
+        data[len(data) // 2] ^= part
+        paths.append(tmp_path / f"part{part}.xml.bz2")
+        paths[-1].write_bytes(data)
+    return paths
+
+
+def settings(dump, out, **options):
+    return WikipediaSettings(dump=(str(dump),), out=str(out), num_shards=2, **options)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_remote_dump_gives_the_same_documents(bucket, parts, tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(dumps, "MOST_SPLIT_BYTES", 50_000)
+    monkeypatch.setattr(dumps, "LEAST_SPLIT_BYTES", 1)
+    for path in parts:
+        write_bytes(f"{bucket}/{path.name}", path.read_bytes())
+    local = wikipedia(settings(tmp_path / "part*.bz2", tmp_path / "local"))
+    remote = wikipedia(settings(f"{bucket}/part*.bz2", tmp_path / "remote", workers=workers))
+    assert remote.id == local.id
+    accounting = remote.content.accounting
+    assert accounting["dead_letters"] == 2 and accounting["in"] == accounting["kept"] + 2 > 90
+
+
+def test_missing_remote_dump_is_named(bucket):
+    with pytest.raises(UsageError, match="s3://limbeck-dumps/nothing"):
+        find_dumps([f"{bucket}/nothing*"])
