@@ -24,8 +24,8 @@ from limbeck.records.directory import JOB
 from limbeck.records.manifest import Manifest
 from limbeck.records.writer import DatasetWriter
 from limbeck.tokens import load_tokenizer, save_tokenizer
+from limbeck.tokens.counts import read_counts
 from limbeck.tokens.tokenizer import Tokenizer
-from prep.counts import read_counts
 from prep.kinds.maker import chances_of, make_maker
 from prep.kinds.settings import DocumentKind, ExampleSettings, MaskingName, SecondSegment
 from prep.split import Split, SplitMap, heldout_mask

@@ -22,7 +22,8 @@ from limbeck.records.dataset import open_dataset
 from limbeck.records.directory import JOB
 from limbeck.records.files import remove_leftovers
 from limbeck.tokens import Tokenizer, load_tokenizer
-from prep.counts import COUNTS_NAME, count_tokens, read_counts_file, write_counts
+from limbeck.tokens.counts import read_counts_file
+from prep.counts import COUNTS_NAME, count_tokens, write_counts
 
 __all__ = ["TokenCountsSettings", "main", "token_counts"]
 

@@ -292,3 +292,36 @@ def real_vocab() -> Path:
     if not (path / "vocab.txt").exists():
         pytest.skip("run `make setup` to fetch the real vocabulary")
     return path
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of a local server that speaks S3."""
+    pytest.importorskip("boto3", reason="needs the package boto3")
+    moto = pytest.importorskip("moto.server", reason="needs the packages moto[s3] and flask")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """An empty bucket; returns its URL."""
+    import boto3
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3_server,
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    name = "limbeck-test"
+    client.create_bucket(Bucket=name)
+    yield f"s3://{name}"
+    for found in client.list_objects_v2(Bucket=name).get("Contents", []):
+        client.delete_object(Bucket=name, Key=found["Key"])
+    client.delete_bucket(Bucket=name)

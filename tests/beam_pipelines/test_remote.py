@@ -8,53 +8,18 @@ import warnings
 
 import pytest
 
-pytest.importorskip("boto3", reason="needs the packages boto3 and moto[server]")
-pytest.importorskip("moto.server", reason="needs the packages boto3 and moto[server]")
-
-from moto.server import ThreadedMotoServer  # noqa: E402
-
-from beam_pipelines.inputs import input_files  # noqa: E402
-from beam_pipelines.remote import RemoteWriter  # noqa: E402
-from beam_pipelines.storage import (  # noqa: E402
+from beam_pipelines.inputs import input_files
+from beam_pipelines.remote import RemoteWriter
+from beam_pipelines.storage import (
     is_remote,
     list_files,
     read_bytes,
     write_bytes,
 )
-from beam_pipelines.text import TextSettings, text  # noqa: E402
-from limbeck.config.errors import LimbeckError, UsageError  # noqa: E402
+from beam_pipelines.text import TextSettings, text
+from limbeck.config.errors import LimbeckError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server, monkeypatch):
-    """An empty bucket; returns its URL."""
-    import boto3
-
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": server,
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    name = "limbeck-test"
-    client.create_bucket(Bucket=name)
-    yield f"s3://{name}"
-    for found in client.list_objects_v2(Bucket=name).get("Contents", []):
-        client.delete_object(Bucket=name, Key=found["Key"])
-    client.delete_bucket(Bucket=name)
 
 
 @pytest.fixture
@@ -150,9 +115,9 @@ def test_scheme_without_a_file_system_says_what_is_missing(inputs):
 
 
 @pytest.mark.slow
-def test_endpoint_may_be_an_option(server, bucket, inputs, monkeypatch):
+def test_endpoint_may_be_an_option(s3_server, bucket, inputs, monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    options = (f"s3_endpoint_url={server}", "s3_region_name=us-east-1")
+    options = (f"s3_endpoint_url={s3_server}", "s3_region_name=us-east-1")
     options += ("s3_access_key_id=test", "s3_secret_access_key=test")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -5,43 +5,13 @@ import random
 
 import pytest
 
-pytest.importorskip("boto3", reason="needs the packages boto3 and moto[server]")
-pytest.importorskip("moto.server", reason="needs the packages boto3 and moto[server]")
-
-from moto.server import ThreadedMotoServer  # noqa: E402
-
-from beam_pipelines import dumps  # noqa: E402
-from beam_pipelines.dumps import find_dumps  # noqa: E402
-from beam_pipelines.storage import write_bytes  # noqa: E402
-from beam_pipelines.wikipedia import WikipediaSettings, wikipedia  # noqa: E402
-from limbeck.config.errors import UsageError  # noqa: E402
+from beam_pipelines import dumps
+from beam_pipelines.dumps import find_dumps
+from beam_pipelines.storage import write_bytes
+from beam_pipelines.wikipedia import WikipediaSettings, wikipedia
+from limbeck.config.errors import UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server, monkeypatch):
-    """A new bucket; returns its URL."""
-    import boto3
-
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": server,
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="limbeck-dumps")
-    return "s3://limbeck-dumps"
 
 
 @pytest.fixture
@@ -80,5 +50,5 @@ def test_remote_dump_gives_the_same_documents(bucket, parts, tmp_path, monkeypat
 
 
 def test_missing_remote_dump_is_named(bucket):
-    with pytest.raises(UsageError, match="s3://limbeck-dumps/nothing"):
+    with pytest.raises(UsageError, match="s3://limbeck-test/nothing"):
         find_dumps([f"{bucket}/nothing*"])

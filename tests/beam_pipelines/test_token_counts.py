@@ -9,7 +9,7 @@ from beam_pipelines.token_counts import TokenCountsSettings, token_counts
 from limbeck.config.errors import UsageError
 from limbeck.records.dataset import open_dataset
 from limbeck.tokens import load_tokenizer
-from prep.counts import read_counts
+from limbeck.tokens.counts import read_counts
 
 
 def settings(documents, vocab, out, **options):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from limbeck.config.errors import LimbeckError, UsageError
-from prep.counts import count_tokens, read_counts, read_counts_file, write_counts
+from limbeck.tokens.counts import read_counts, read_counts_file
+from prep.counts import count_tokens, write_counts
 
 INFO = {"kind": "wordpiece", "fingerprint": "ab" * 32, "vocab_size": 5}
 
