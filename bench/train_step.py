@@ -27,7 +27,7 @@ import numpy as np
 import tyro
 
 from limbeck import ranks
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.labels import SparseSignal, to_dict
 from limbeck.ranks import World
 from limbeck.records.examples import examples_layout
@@ -155,7 +155,7 @@ def make_job(root: Path, options: Options, world: World) -> Job:
         seed=1,
         data=Data(examples=str(root / "examples"), labels={"top": str(root / "top")}),
         model=ModelInit(
-            architecture=BertArchitecture(
+            architecture=EncoderArchitecture(
                 vocab_size=VOCAB_SIZE,
                 num_layers=options.num_layers,
                 hidden_dim=options.hidden_dim,

@@ -7,7 +7,6 @@ tensor. The file gets its name only when it is whole on disk; what fails its has
 """
 
 import dataclasses
-import hashlib
 import json
 import re
 import sys
@@ -23,6 +22,7 @@ from safetensors import SafetensorError
 from limbeck.config.errors import LimbeckError
 from limbeck.order import StreamState
 from limbeck.records.files import final_name, remove_leftovers
+from limbeck.weights.run_folder import checkpoint_digest
 from limbeck.weights.safetensors_file import write_tensors
 
 __all__ = [
@@ -118,7 +118,7 @@ def save(directory: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """
     path = directory / file_name(checkpoint.progressed.step)
     header = {"format": FORMAT, "progressed": checkpoint.progressed.to_plain()}
-    header["sha256"] = _digest(header, checkpoint.tensors)
+    header["sha256"] = checkpoint_digest(header, checkpoint.tensors)
     write_tensors(path, checkpoint.tensors, metadata={METADATA_KEY: _canonical(header)})
     for other in list_checkpoints(directory):
         if other.name > path.name:
@@ -151,7 +151,7 @@ def load(path: Path) -> Checkpoint:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise LimbeckError(f"{path}: not a checkpoint of format {FORMAT}")
     claimed = header.pop("sha256", None)
-    if _digest(header, tensors) != claimed:
+    if checkpoint_digest(header, tensors) != claimed:
         raise LimbeckError(f"{path}: damaged: its SHA-256 is not the one in its header")
     try:
         progressed = Progressed.from_plain(header["progressed"])
@@ -201,17 +201,6 @@ def list_checkpoints(directory: Path) -> list[Path]:
     """The checkpoints of a directory, newest first."""
     found = [path for path in directory.glob("step-*") if NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: path.name, reverse=True)
-
-
-def _digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the header without its hash, and names, dtypes, shapes and bytes of tensors."""
-    digest = hashlib.sha256(_canonical(header).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        line = json.dumps([name, tensor.dtype.str, list(tensor.shape)])
-        digest.update(f"\n{line}\n".encode())
-        digest.update(np.ascontiguousarray(tensor).tobytes())
-    return digest.hexdigest()
 
 
 def _canonical(plain: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from limbeck import ranks
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config import yaml_file
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.models.masked_lm import build_masked_lm, named_variables
@@ -75,7 +75,7 @@ def load_run(path: str | Path) -> tuple[Recipe, Checkpoint, Any]:
     if newest is None:
         raise UsageError(f"{path}: no checkpoint yet; let the run reach its first one")
     shape = yaml_file.from_plain(
-        BertArchitecture, newest.progressed.architecture, f"{path}: checkpoint"
+        EncoderArchitecture, newest.progressed.architecture, f"{path}: checkpoint"
     )
     model = build_masked_lm(shape, seed=recipe.seed)
     named = {f"model/{name}": v for name, v in named_variables(model).items()}

@@ -1,5 +1,6 @@
 """Shapes of models as plain values: dimensions, parameter and FLOP arithmetic. No TensorFlow."""
 
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.decoder import DecoderArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
 
-__all__ = ["BertArchitecture"]
+__all__ = ["DecoderArchitecture", "EncoderArchitecture"]

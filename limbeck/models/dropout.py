@@ -8,13 +8,13 @@ dropout draws one mask for the whole tensor and cannot do this.)
 
 # B rows, T tokens, D width, H attention heads, Q queries, K attended tokens
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from limbeck.models import hashing
+from limbeck.models.basic import Layer
 from limbeck.models.shapes import sizes
 
 __all__ = ["DropoutKeys", "KeyedDropout"]
@@ -30,6 +30,12 @@ class DropoutKeys:
     """Integer scalar: the optimiser step, the same in every micro-batch of it."""
     row_keys: tf.Tensor
     """(B, 4) int32 or uint32: the 16 bytes of each row's record key."""
+    first_id: int = 0
+    """Added to every layer id: tells the applications of a shared layer apart."""
+
+    def shifted(self, by: int) -> "DropoutKeys":
+        """The same keys for another application of the same layers."""
+        return replace(self, first_id=self.first_id + by)
 
     def row_states(self, layer_id: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Two (B,) uint32 hashes of everything but the element.
@@ -42,10 +48,10 @@ class DropoutKeys:
             hashing.start(), [*hashing.words(self.seed), *hashing.words(self.step)]
         )
         state = hashing.absorb(state, [keys[:, column] for column in range(4)])
-        return hashing.absorb(state, [tf.constant(layer_id, tf.uint32)])
+        return hashing.absorb(state, [tf.constant(layer_id + self.first_id, tf.uint32)])
 
 
-class KeyedDropout(keras.layers.Layer):
+class KeyedDropout(Layer):
     """Dropout whose mask is a function of `DropoutKeys`; no variables, no state.
 
     Kept elements are scaled by 1 / (1 - rate). Without keys, or at rate 0, the input is returned.

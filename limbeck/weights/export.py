@@ -1,15 +1,18 @@
-"""A masked LM as a folder that transformers loads as BertForMaskedLM."""
+"""Models as folders that transformers loads without a missing or unexpected tensor."""
 
 import filecmp
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from limbeck.architectures.hf_config import hf_config_of, nearest_hf
 from limbeck.config.errors import UsageError
-from limbeck.models.masked_lm import MaskedLM, named_variables
+from limbeck.models.names import named_variables
 from limbeck.records.files import (
     atomic_write,
     final_name,
@@ -21,19 +24,20 @@ from limbeck.tokens.folder import CONFIG_NAME as TOKENIZER_CONFIG_NAME
 from limbeck.tokens.folder import save_tokenizer
 from limbeck.tokens.tokenizer import Tokenizer
 from limbeck.tokens.wordpiece import WordPiece
-from limbeck.weights.bert_names import HEAD_PREFIX, is_transposed, source_name
+from limbeck.weights.heads import head_of, num_labels_of
 from limbeck.weights.hf_folder import CONFIG_NAME, WEIGHTS_NAME
+from limbeck.weights.names import table_of
 from limbeck.weights.safetensors_file import write_tensors
 from limbeck.weights.tokenizer_json import tokenizer_json
 
-__all__ = ["export_hf", "hf_tensors"]
+__all__ = ["check_tokenizer", "export_hf", "hf_tensors", "publish_folder", "write_tokenizer"]
 
 
 def export_hf(
-    model: MaskedLM,
+    model: Any,
     directory: str | os.PathLike[str],
     *,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
 ) -> Path:
     """Writes `config.json`, `model.safetensors` and the tokenizer's files.
 
@@ -41,52 +45,79 @@ def export_hf(
     same contents nothing happens. One process at a time may export to a folder.
 
     Args:
-      model: to write.
+      model: of `limbeck.models.build`, with any head.
       directory: to make; its parents are made as needed.
-      tokenizer: the model's.
+      tokenizer: the model's; None leaves it out.
 
     Raises:
-      UsageError: the folder holds something else, or the vocabulary is of another size.
+      UsageError: the folder holds something else, the vocabulary is of another size, or
+        transformers has no such model.
     """
-    directory = Path(directory)
-    architecture = model.architecture
-    if tokenizer.vocab_size != architecture.vocab_size:
-        raise UsageError(
-            f"the tokenizer has {tokenizer.vocab_size} ids and the model {architecture.vocab_size}"
-        )
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(directory)
-    staging = directory.with_name(temporary_name(directory.name))
-    staging.mkdir()
-    try:
-        config = json.dumps(architecture.to_hf_config(), indent=2, sort_keys=True) + "\n"
-        atomic_write(staging / CONFIG_NAME, config.encode())
+    architecture = nearest_hf(model.architecture)
+    head = head_of(model)
+    config = hf_config_of(architecture, head=head, num_labels=num_labels_of(model))
+    check_tokenizer(model, tokenizer)
+
+    def write(staging: Path) -> None:
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        atomic_write(staging / CONFIG_NAME, text.encode())
         write_tensors(staging / WEIGHTS_NAME, hf_tensors(model), metadata={"format": "pt"})
-        _write_tokenizer(tokenizer, staging, max_positions=architecture.max_positions)
-        _publish(staging, directory)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return directory
+        if tokenizer is not None:
+            write_tokenizer(tokenizer, staging, max_positions=architecture.max_positions)
+
+    return publish_folder(directory, write)
 
 
-def hf_tensors(model: MaskedLM) -> dict[str, np.ndarray]:
-    """Every weight as BertForMaskedLM names and shapes it."""
-    tensors = {}
-    for name, variable in named_variables(model).items():
-        target = source_name(name)
-        prefix = "" if target.startswith(HEAD_PREFIX) else "bert."
-        values = np.asarray(variable)
-        tensors[prefix + target] = values.T if is_transposed(name) else values
-    return tensors
+def hf_tensors(model: Any) -> dict[str, np.ndarray]:
+    """Every weight as transformers names and shapes it."""
+    architecture, head = nearest_hf(model.architecture), head_of(model)
+    values = {name: np.asarray(variable) for name, variable in named_variables(model).items()}
+    table = table_of(architecture.family)
+    return table.to_tensors(values, head=head, prefixed=head not in ("encoder", "decoder"))
 
 
-def _write_tokenizer(tokenizer: Tokenizer, directory: Path, *, max_positions: int) -> None:
+def check_tokenizer(model: Any, tokenizer: Tokenizer | None) -> None:
+    """Refuses a tokenizer of another vocabulary.
+
+    Raises:
+      UsageError: says both sizes.
+    """
+    size = model.architecture.vocab_size
+    if tokenizer is not None and tokenizer.vocab_size != size:
+        raise UsageError(f"the tokenizer has {tokenizer.vocab_size} ids and the model {size}")
+
+
+def write_tokenizer(tokenizer: Tokenizer, directory: Path, *, max_positions: int) -> None:
+    """Writes a tokenizer's files as transformers reads them."""
     save_tokenizer(tokenizer, directory)
     path = directory / TOKENIZER_CONFIG_NAME
     config = {**json.loads(path.read_bytes()), "model_max_length": max_positions}
     atomic_write(path, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
     if isinstance(tokenizer, WordPiece):  # the others' own files are what transformers reads
         atomic_write(directory / "tokenizer.json", tokenizer_json(tokenizer).encode())
+
+
+def publish_folder(directory: str | os.PathLike[str], write: Callable[[Path], None]) -> Path:
+    """Makes a folder that appears whole or not at all.
+
+    Args:
+      directory: to make; may be there, empty or with the same contents.
+      write: fills a folder of a temporary name.
+
+    Raises:
+      UsageError: the folder holds something else.
+    """
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(directory)
+    staging = directory.with_name(temporary_name(directory.name))
+    staging.mkdir()
+    try:
+        write(staging)
+        _publish(staging, directory)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return directory
 
 
 def _remove_leftovers(directory: Path) -> None:

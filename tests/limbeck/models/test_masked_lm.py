@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from limbeck.architectures import BertArchitecture
-from limbeck.models import BertEncoder, MaskedLM, build_masked_lm, named_variables
+from limbeck.architectures import EncoderArchitecture
+from limbeck.models import Encoder, MaskedLM, build_masked_lm, named_variables
 
-SHAPE = BertArchitecture(
+SHAPE = EncoderArchitecture(
     vocab_size=11, num_layers=2, hidden_dim=8, num_heads=2, intermediate_dim=12, max_positions=6
 )
 LAYER = [
@@ -83,7 +83,7 @@ def test_building_leaves_the_global_random_state_alone():
 
 def test_start_values_are_the_same_in_another_process(model):
     code = (
-        "from limbeck.architectures import BertArchitecture\n"
+        "from limbeck.architectures import EncoderArchitecture\n"
         "from limbeck.models import build_masked_lm, named_variables\n"
         "import hashlib, numpy as np\n"
         f"model = build_masked_lm({SHAPE!r}, seed=1)\n"
@@ -98,7 +98,7 @@ def test_start_values_are_the_same_in_another_process(model):
 
 
 def test_start_values_are_a_cut_normal_distribution():
-    shape = BertArchitecture(
+    shape = EncoderArchitecture(
         vocab_size=4000, num_layers=1, hidden_dim=48, num_heads=2, intermediate_dim=64
     )
     named = named_variables(build_masked_lm(shape, seed=3))
@@ -142,7 +142,7 @@ def test_decoder_is_tied_to_the_token_embeddings(model):
 
 
 def test_encoder_that_stands_alone_can_get_a_head_later():
-    encoder = BertEncoder(SHAPE)
+    encoder = Encoder(SHAPE)
     model = MaskedLM(encoder)
     model.build()
     assert model.architecture is SHAPE and encoder.built

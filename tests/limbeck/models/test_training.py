@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from limbeck.architectures import BertArchitecture
+from limbeck.architectures import EncoderArchitecture
 from limbeck.models import DropoutKeys, build_masked_lm, named_variables
 
-SHAPE = BertArchitecture(
+SHAPE = EncoderArchitecture(
     vocab_size=23,
     num_layers=2,
     hidden_dim=8,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from limbeck.architectures import BertArchitecture
+from limbeck.architectures import EncoderArchitecture
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.models import build_masked_lm, named_variables
 from limbeck.tokens import WordPiece, load_tokenizer
 from limbeck.weights.hf import export_hf, load_masked_lm
 
-SHAPE = BertArchitecture(
+SHAPE = EncoderArchitecture(
     vocab_size=97,
     num_layers=2,
     hidden_dim=16,

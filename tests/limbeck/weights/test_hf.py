@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from limbeck.architectures import BertArchitecture
+from limbeck.architectures import EncoderArchitecture
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.models import named_variables
 from limbeck.weights import read_hf, read_tensors, write_tensors
 from limbeck.weights.hf import load_masked_lm
 
-SHAPE = BertArchitecture(
+SHAPE = EncoderArchitecture(
     vocab_size=97,
     num_layers=3,
     hidden_dim=16,
@@ -240,14 +240,14 @@ def test_folder_that_is_no_model_is_refused(tmp_path, folder):
     config.write_text("[]")
     with pytest.raises(LimbeckError, match="a JSON object is expected, found list"):
         load_masked_lm(tmp_path)
-    config.write_text('{"model_type": "gpt2"}')
-    with pytest.raises(UsageError, match="config.json: model_type is 'gpt2'"):
+    config.write_text('{"model_type": "t5"}')
+    with pytest.raises(UsageError, match="config.json: model_type is 't5'; known families are"):
         load_masked_lm(tmp_path)
     shutil.copy(folder / "config.json", config)
-    with pytest.raises(UsageError, match="no model.safetensors in it"):
+    with pytest.raises(UsageError, match="no model.safetensors and no pytorch_model.bin in it"):
         load_masked_lm(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(UsageError, match="only pytorch_model.bin, a format that can execute code"):
+    with pytest.raises(LimbeckError, match="pytorch_model.bin: damaged, or not a PyTorch"):
         load_masked_lm(tmp_path)
 
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from launch.data import data_dir
 from limbeck.models import named_variables
-from limbeck.weights.bert_names import HEAD_PREFIX, is_transposed, source_name
 from limbeck.weights.hf import load_masked_lm
+from limbeck.weights.names import table_of
 
 STATES_ATOL = LOGITS_ATOL = 1e-4
 GRADIENT_RTOL = 1e-3  # of the largest component of a variable's gradient
@@ -88,10 +88,10 @@ def test_gradients_of_every_variable_equal_transformers(torch, make_bert, tmp_pa
     ).backward()
     parameters = dict(theirs.named_parameters())
     for (name, _), gradient in zip(variables.items(), gradients, strict=True):
-        source = source_name(name)
-        parameter = parameters[source if source.startswith(HEAD_PREFIX) else f"bert.{source}"]
-        theirs_gradient = parameter.grad.numpy()
-        theirs_gradient = theirs_gradient.T if is_transposed(name) else theirs_gradient
+        place = table_of("bert").place(name, head="masked_lm")
+        prefix = "" if table_of("bert").is_head(name) else "bert."
+        theirs_gradient = parameters[prefix + place.tensor].grad.numpy()
+        theirs_gradient = theirs_gradient.T if place.transposed else theirs_gradient
         difference = np.abs(tf.convert_to_tensor(gradient).numpy() - theirs_gradient).max()
         # A key's bias moves all scores of a query alike: its gradient is 0 up to rounding.
         scale = max(np.abs(theirs_gradient).max(), 1e-3)

@@ -1,0 +1,1 @@
+"""Heads: what reads an answer off the states of a transformer."""
