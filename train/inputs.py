@@ -7,9 +7,11 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config.errors import UsageError
 from limbeck.labels import HiddenSignal, SparseSignal
+from limbeck.models.constructions.build import student_shape
+from limbeck.models.constructions.vocabulary import refuse_untrimmed
 from limbeck.order import Order
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
@@ -30,7 +32,7 @@ class Inputs:
     recipe: Recipe
     """The settings that all of this was checked against."""
 
-    architecture: BertArchitecture
+    architecture: EncoderArchitecture
     """The student's."""
 
     examples: Dataset
@@ -104,11 +106,12 @@ def open_inputs(recipe: Recipe) -> Inputs:
     )
 
 
-def student_architecture(model: ModelInit) -> BertArchitecture:
+def student_architecture(model: ModelInit) -> EncoderArchitecture:
     """The student's shape, read from the checkpoint's configuration where it starts from one.
 
     Raises:
-      UsageError: the folder is no checkpoint, lacks a layer, or has another shape than the recipe.
+      UsageError: the folder is no checkpoint, lacks a layer, does not allow a construction, or
+        has another shape than the recipe.
     """
     if model.start == "random":
         assert model.architecture is not None  # ModelInit sees to it
@@ -122,6 +125,7 @@ def student_architecture(model: ModelInit) -> BertArchitecture:
                 f"{shape.num_layers}"
             )
         shape = dataclasses.replace(shape, num_layers=len(model.layers))
+    shape = _constructed(shape, model)
     if model.architecture is None:
         return shape
     if changes := shape.differences(model.architecture):
@@ -132,8 +136,24 @@ def student_architecture(model: ModelInit) -> BertArchitecture:
     return model.architecture  # with dropout rates of its own
 
 
+def _constructed(shape: EncoderArchitecture, model: ModelInit) -> EncoderArchitecture:
+    for index, step in enumerate(model.construct):
+        if step.trim_vocabulary is not None:
+            raise UsageError(
+                f"model.construct[{index}]: a run cannot trim its student's vocabulary, since its "
+                "examples hold the ids of the whole one; make the student's folder first "
+                "(python -m limbeck.models.constructions make), prepare examples with the "
+                "tokenizer in it, and start from that folder"
+            )
+    assert model.checkpoint is not None  # ModelInit sees to it
+    try:
+        return student_shape(shape, model.construct, teacher=model.checkpoint)
+    except UsageError as error:
+        raise UsageError(f"model.{error}") from error
+
+
 def check_examples_fit(
-    examples: Dataset, shape: BertArchitecture, *, model: str | None = None
+    examples: Dataset, shape: EncoderArchitecture, *, model: str | None = None
 ) -> None:
     """Refuses examples that a student cannot read.
 
@@ -146,6 +166,7 @@ def check_examples_fit(
       UsageError: another vocabulary or tokenizer, or rows longer than the student's positions.
     """
     if model is not None:
+        refuse_untrimmed(examples.content.tokenizer, examples=str(examples.directory), model=model)
         refuse_other_tokenizer(
             examples.content.tokenizer,
             examples=examples.directory,
@@ -167,7 +188,7 @@ def check_examples_fit(
         )
 
 
-def _check_term(where: str, term: Term, family: Family, shape: BertArchitecture) -> None:
+def _check_term(where: str, term: Term, family: Family, shape: EncoderArchitecture) -> None:
     signal = family.signal
     wanted = HiddenSignal if term.loss in HIDDEN_LOSSES else SparseSignal
     if not isinstance(signal, wanted):

@@ -25,9 +25,9 @@ def plan_lines(
     """
     recipe, shape = inputs.recipe, inputs.architecture
     training = recipe.training
-    variables = student.variables
-    sizes = [_size(v) for v in variables]
-    decayed = sum(size for size, v in zip(sizes, variables, strict=True) if len(v.shape) > 1)
+    sizes = [_size(v) for v in student.variables]
+    decayed = sum(_size(v) for v in student.trained if len(v.shape) > 1)
+    frozen = sum(sizes) - sum(_size(v) for v in student.trained)
     rows = training.global_batch * training.steps
     datasets = [inputs.examples, *(f.dataset for f in inputs.families.values())]
     row_bytes = sum(bytes_per_row(dataset) for dataset in datasets)
@@ -39,7 +39,8 @@ def plan_lines(
         f"run       {recipe.name}, seed {recipe.seed}",
         f"student   {shape.num_layers} layers x {shape.hidden_dim}, vocabulary "
         f"{shape.vocab_size:,}: {sum(sizes):,} parameters in {len(sizes)} variables, "
-        f"{decayed:,} of them with weight decay {recipe.optimizer.weight_decay:g}",
+        f"{decayed:,} of them with weight decay {recipe.optimizer.weight_decay:g}"
+        + (f", {frozen:,} frozen" if frozen else ""),
         f"weights   {student.origin}",
         f"data      {inputs.examples.num_rows:,} rows of up to "
         f"{inputs.examples.layout.field('ids').shape[0]} tokens{families}",

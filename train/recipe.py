@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
+from limbeck.models.constructions.steps import Step
 
 __all__ = [
     "LOGIT_LOSSES",
@@ -52,8 +53,8 @@ class Data:
 class ModelInit:
     """Which student, and where its first weights come from."""
 
-    architecture: BertArchitecture | None = None
-    """Shape of the student; with start `checkpoint` it is read from there and may be left out."""
+    architecture: EncoderArchitecture | None = None
+    """Shape of the student; with start `checkpoint` it follows from there and may be left out."""
 
     start: Literal["random", "checkpoint"] = "random"
     """Fresh weights drawn from the recipe's seed, or those of a checkpoint."""
@@ -62,7 +63,16 @@ class ModelInit:
     """A model folder: Hugging Face's layout, which `train export` writes too."""
 
     layers: tuple[int, ...] | None = None
-    """Layers of the checkpoint that the student takes, from 1; all when left out."""
+    """Layers of the checkpoint that the student takes, from 1; all when left out. The short form
+    of one step of `construct`."""
+
+    construct: tuple[Step, ...] = ()
+    """Steps that make the student of the checkpoint's model, in order: `layers`,
+    `average_layers`, `embedding_pca`, `factorised_embedding`, `width`."""
+
+    freeze: tuple[str, ...] = ()
+    """Variables that training leaves alone: names such as encoder/embeddings/token, or what such
+    names begin with up to a slash. Steps of `construct` may name more."""
 
     missing_head: Literal["error", "initialise"] = "error"
     """What to do where the checkpoint has no masked-LM head."""
@@ -72,10 +82,15 @@ class ModelInit:
         if self.start == "random":
             if self.architecture is None:
                 raise ValueError("start is random, so architecture must be given")
-            if self.checkpoint is not None or self.layers is not None:
-                raise ValueError("checkpoint and layers have no effect when start is random")
+            for name in ("checkpoint", "layers", "construct"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} has no effect when start is random")
         elif self.checkpoint is None:
             raise ValueError("start is checkpoint, so checkpoint must name a model folder")
+        if self.layers is not None and self.construct:
+            raise ValueError(
+                "layers is the short form of a step of construct; with construct, give it as one"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

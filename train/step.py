@@ -29,7 +29,7 @@ class Gradients:
     """What a batch leaves: local until summed over ranks."""
 
     grads: list[Any]
-    """One dense tensor per variable of the student, in its order."""
+    """One dense tensor per trained variable of the student, in its order."""
 
     sums: Any
     """(J,) float32 S_j."""
@@ -57,7 +57,7 @@ class TrainStep:
     ) -> None:
         self.student = student
         self.objective = objective
-        self.optimizer = build_optimizer(settings, student.variables)
+        self.optimizer = build_optimizer(settings, student.trained)
         self._clip_norm = settings.clip_norm
         self._seed = seed
         # Shapes that vary are open from the first call on: a graph that depended on which shapes
@@ -101,7 +101,7 @@ class TrainStep:
         dropout = DropoutKeys(
             seed=tf.constant(self._seed, tf.int32), step=step, row_keys=batch["row_keys"]
         )
-        variables = [v.value for v in self.student.variables]
+        variables = [v.value for v in self.student.trained]
         with tf.GradientTape() as tape:
             outputs = forward(self.student, batch, self.objective, dropout=dropout)
             sums = self.objective.sums(outputs, batch, self.student.projections)

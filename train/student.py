@@ -14,7 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
+from limbeck.config.errors import UsageError
+from limbeck.models.constructions.model import construct_from_folder
 from limbeck.models.masked_lm import build_masked_lm, named_variables
 from limbeck.weights.hf import load_masked_lm
 from train.batch import MicroBatch
@@ -60,8 +62,11 @@ class Student:
     origin: str = "random"
     """Where its first weights came from, in a few words."""
 
+    frozen: frozenset[str] = frozenset()
+    """Names of `named_variables` that training leaves alone; they stand in checkpoints too."""
+
     @property
-    def architecture(self) -> BertArchitecture:
+    def architecture(self) -> EncoderArchitecture:
         """The model's shape."""
         return self.model.architecture
 
@@ -79,11 +84,20 @@ class Student:
         """The variables in the fixed order."""
         return list(self.named_variables.values())
 
+    @property
+    def trained(self) -> list[Any]:
+        """Those of the variables that have gradients, in the same order."""
+        return [v for name, v in self.named_variables.items() if name not in self.frozen]
+
 
 def build_student(inputs: Inputs, objective: Objective) -> Student:
-    """Makes the model and the projections; `inputs` has been checked against the recipe."""
+    """Makes the model and the projections; `inputs` has been checked against the recipe.
+
+    Raises:
+      UsageError: `model.freeze` names what the model has not, or all of it.
+    """
     recipe = inputs.recipe
-    model, origin = load_model(recipe.model, inputs.architecture, seed=recipe.seed)
+    model, origin, frozen = load_model(recipe.model, inputs.architecture, seed=recipe.seed)
     projections = {
         index: Projection(
             f"{index}_{bound.name}",
@@ -94,16 +108,30 @@ def build_student(inputs: Inputs, objective: Objective) -> Student:
         for index, bound in enumerate(objective.terms)
         if bound.term.projection == "linear" and bound.term.signal is not None
     }
-    return Student(model=model, projections=projections, origin=origin)
+    names = _frozen_names(list(named_variables(model)), (*frozen, *recipe.model.freeze))
+    return Student(model=model, projections=projections, origin=origin, frozen=names)
 
 
 def load_model(
-    settings: ModelInit, architecture: BertArchitecture, *, seed: int
-) -> tuple[Any, str]:
-    """The student's model as the recipe wants it to start, and where it comes from in words."""
+    settings: ModelInit, architecture: EncoderArchitecture, *, seed: int
+) -> tuple[Any, str, tuple[str, ...]]:
+    """The student's model as the recipe wants it to start.
+
+    Returns:
+      The model, where it comes from in words, and the variables that its construction froze.
+    """
     if settings.start == "random":
-        return build_masked_lm(architecture, seed=seed), f"random, seed {seed}"
+        return build_masked_lm(architecture, seed=seed), f"random, seed {seed}", ()
     assert settings.checkpoint is not None  # ModelInit sees to it
+    if settings.construct:
+        model, made, report = construct_from_folder(
+            settings.checkpoint,
+            settings.construct,
+            seed=seed,
+            missing_head=settings.missing_head,
+            architecture=architecture,
+        )
+        return model, "; ".join([str(report).splitlines()[0], *made.lines]), made.frozen
     model, report = load_masked_lm(
         settings.checkpoint,
         missing_head=settings.missing_head,
@@ -111,7 +139,24 @@ def load_model(
         architecture=architecture,
         seed=seed,
     )
-    return model, str(report).splitlines()[0]
+    return model, str(report).splitlines()[0], ()
+
+
+def _frozen_names(names: list[str], patterns: tuple[str, ...]) -> frozenset[str]:
+    """The names of `Student.named_variables` that the patterns mean."""
+    frozen: set[str] = set()
+    for pattern in patterns:
+        stem = pattern.removesuffix("/")
+        found = {name for name in names if name == stem or name.startswith(f"{stem}/")}
+        if not found:
+            raise UsageError(
+                f"model.freeze: no variable of the student is or begins with {pattern!r}; they "
+                f"are named as {names[0]} and {names[-1]}"
+            )
+        frozen |= found
+    if len(frozen) == len(names):
+        raise UsageError("model.freeze: all variables of the student are frozen")
+    return frozenset(f"model/{name}" for name in frozen)
 
 
 def forward(student: Student, batch: MicroBatch, objective: Objective, *, dropout: Any) -> Outputs:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from limbeck.architectures import BertArchitecture
+from limbeck.architectures import EncoderArchitecture
 from limbeck.config import UsageError
 from limbeck.labels import sparse
 from limbeck.models import build_masked_lm
@@ -20,7 +20,7 @@ def heldout(shared_toy):
 
 @pytest.fixture(scope="module")
 def model():
-    shape = BertArchitecture(
+    shape = EncoderArchitecture(
         vocab_size=V,
         num_layers=1,
         hidden_dim=8,

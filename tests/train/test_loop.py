@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from limbeck.config import LimbeckError, UsageError, yaml_file
+from limbeck.models.masked_lm import build_masked_lm
+from limbeck.models.names import named_variables
 from limbeck.runs import read_metrics
 from train import checkpoint
 from train.evaluate import Evaluator, Unigram
@@ -170,6 +172,24 @@ def test_run_can_be_loaded_as_a_model(toy):
     assert loaded_recipe == recipe and newest.progressed.step == 6
     for a, b in zip(model.variables, result.student.model.variables, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_frozen_variables_stay_and_stand_in_checkpoints(toy):
+    toy.examples()
+    plain = toy.recipe()
+    plain["model"]["freeze"] = ["encoder/embeddings/token", "encoder/layer_0/attention"]
+    said = []
+    result = train(recipe_of(plain), toy.root / "run", say=said.append)
+    _, newest, model = load_run(toy.root / "run")
+    start = named_variables(build_masked_lm(model.architecture, seed=plain["seed"]))
+    frozen = {f"model/{n}" for n in start if n == "encoder/embeddings/token"}
+    frozen |= {f"model/{n}" for n in start if n.startswith("encoder/layer_0/attention/")}
+    assert result.student.frozen == frozen and len(frozen) == 1 + 8
+    for name, variable in named_variables(model).items():
+        same = np.array_equal(variable, start[name])
+        assert same == (f"model/{name}" in frozen), name
+        np.testing.assert_array_equal(newest.tensors[f"model/{name}"], variable)
+    assert any("688 frozen" in line for line in said)  # 50 x 8 and 4 x (8 x 8 + 8)
 
 
 def test_model_of_a_run_without_checkpoint_is_refused(toy):

@@ -1,6 +1,6 @@
 import pytest
 
-from limbeck.architectures import BertArchitecture
+from limbeck.architectures import EncoderArchitecture
 from limbeck.config import UsageError
 from limbeck.models import build_masked_lm
 from limbeck.tokens import SPECIAL_TOKENS, WordPiece
@@ -16,7 +16,7 @@ def tokenizer(tmp_path):
 
 @pytest.fixture(scope="module")
 def model():
-    shape = BertArchitecture(
+    shape = EncoderArchitecture(
         vocab_size=len(SPECIAL_TOKENS) + 4,
         num_layers=1,
         hidden_dim=4,

@@ -73,6 +73,15 @@ def test_scale_carries_the_square_of_the_temperature_unless_told_not_to():
         ("learning_rate: 5e-5", "learning_rate: 1e-4\n  warmup_steps: 101", "more than the 100"),
         ("learning_rate: 5e-5", "learning_rate: 1e-4\n  beta_2: 1", "must be in [0, 1)"),
         ("model:\n", "model:\n  checkpoint: m\n", "no effect when start is random"),
+        ("model:\n", "model:\n  construct: [{layers: first-1}]\n", "construct has no effect"),
+        ("model:\n", "model:\n  construct: [{layers: most}]\n", "layers is 'most'; expected"),
+        ("model:\n", "model:\n  construct: [{layer: most}]\n", "unknown key 'layer'"),
+        (
+            "model:\n",
+            "model:\n  start: checkpoint\n  checkpoint: m\n  layers: [1]\n"
+            "  construct: [{width: {importance: l2}}]\n",
+            "layers is the short form of a step of construct",
+        ),
         ("model:\n", "model:\n  start: checkpoint\n", "must name a model folder"),
         ("  examples: examples/train", "  examples: a\n  heldout_labels: b", "heldout is not"),
     ],
