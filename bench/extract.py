@@ -32,7 +32,7 @@ from extract.batching import plan_batches
 from extract.job import prepare
 from extract.run import run_shards
 from extract.settings import ExtractSettings
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.labels import HiddenSignal, SparseSignal, positions
 from limbeck.models.masked_lm import MaskedLM, build_masked_lm
 from limbeck.records.examples import attention_mask, examples_layout, segment_ids
@@ -178,7 +178,7 @@ def write_examples(directory: str, rows: dict[str, np.ndarray], options: Options
 
 def export_teacher(directory: str, options: Options) -> None:
     """Writes a teacher of random weights."""
-    shape = BertArchitecture(vocab_size=VOCAB_SIZE, **SHAPES[options.shape])
+    shape = EncoderArchitecture(vocab_size=VOCAB_SIZE, **SHAPES[options.shape])
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     words = [*special, *(f"w{i}" for i in range(VOCAB_SIZE - len(special)))]
     vocab_file = f"{directory}-vocab.txt"

@@ -22,13 +22,15 @@ class RunOptions:
     """Options of `extract run`."""
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE.yaml")]
-    """YAML file: families (name -> signal), batch_tokens, length_multiple, threads."""
+    """YAML file: families (name -> signal), batch_tokens, length_multiple, threads, backend."""
     examples: Directory
     """Dataset directory of kind examples."""
     teacher: Directory
-    """Checkpoint folder, or an exported run."""
+    """Checkpoint folder, exported run, or ONNX graph."""
     out: Directory
     """Output; each family goes to OUT/<name>/."""
+    backend: Annotated[str, tyro.conf.arg(metavar="{auto,keras,pytorch,onnx}")] = ""
+    """What runs the teacher, in place of the recipe's; auto chooses by what the folder holds."""
     set: Annotated[
         tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE")
     ] = ()
@@ -57,7 +59,8 @@ def run(argv: Sequence[str]) -> None:
         prog="extract run",
         description="Runs a teacher over examples once and keeps its signals as label families.",
     )
-    recipe = yaml_file.load(options.recipe, Recipe, overrides=options.set)
+    chosen = (f"backend={options.backend}",) if options.backend else ()
+    recipe = yaml_file.load(options.recipe, Recipe, overrides=(*options.set, *chosen))
     settings = ExtractSettings(
         examples=options.examples,
         teacher=options.teacher,
@@ -66,8 +69,9 @@ def run(argv: Sequence[str]) -> None:
         batch_tokens=recipe.batch_tokens,
         length_multiple=recipe.length_multiple,
         threads=recipe.threads,
+        backend=recipe.backend,
     )
-    from extract.run import extract  # loads TensorFlow: only once the recipe has been read
+    from extract.run import extract
 
     extract(settings)
 

@@ -4,13 +4,12 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from extract.settings import ExtractSettings
 from limbeck.config.errors import UsageError
-from limbeck.labels import HiddenSignal, Signal, SparseSignal, to_dict
+from limbeck.labels import Signal, to_dict
 from limbeck.records.dataset import Dataset, open_dataset
 from limbeck.records.directory import JOB
 from limbeck.records.examples import refuse_unmasked
@@ -19,7 +18,7 @@ from limbeck.records.manifest import Manifest
 from limbeck.records.rows import FixedRows
 from limbeck.records.shard import ShardSummary
 from limbeck.records.writer import DatasetWriter
-from limbeck.teachers import Teacher, TeacherFacts, load_teacher, read_facts
+from limbeck.teachers import Backend, Teacher, TeacherFacts, TeacherSource, find_teacher
 from limbeck.tokens import refuse_other_tokenizer
 
 __all__ = ["Family", "Job", "prepare", "refuse_without_space"]
@@ -75,20 +74,14 @@ class Job:
         return [i for i in shards if any(i not in f.done for f in self.active.values())]
 
 
-def prepare(
-    settings: ExtractSettings,
-    *,
-    teacher: Teacher | None = None,
-    load: Callable[[str], Teacher] = load_teacher,
-) -> Job:
+def prepare(settings: ExtractSettings, *, teacher: Teacher | None = None) -> Job:
     """Opens everything, refuses what cannot work, and takes the output directories.
 
     What can be checked without TensorFlow is checked before it is loaded.
 
     Args:
       settings: recipe and directories.
-      teacher: already loaded from `settings.teacher`; None calls `load`.
-      load: loads the teacher of a directory.
+      teacher: already loaded from `settings.teacher`; None loads it.
 
     Raises:
       LimbeckError: damaged inputs, inputs that do not fit each other, or an output directory that
@@ -96,11 +89,12 @@ def prepare(
     """
     examples = open_dataset(settings.examples, kind="examples")
     refuse_unmasked(examples.layout, examples=settings.examples, who="extraction")
-    facts = teacher or read_facts(settings.teacher)
+    source = _source(settings, teacher)
+    facts = source.facts
     refuse_other_tokenizer(
         examples.content.tokenizer,
         examples=settings.examples,
-        model=settings.teacher,
+        model=facts.folder,
         vocab_size=facts.vocab_size,
     )
     longest = int(examples.lengths().max(initial=0))
@@ -109,26 +103,30 @@ def prepare(
             f"{settings.examples} has sequences of up to {longest} tokens, but the teacher "
             f"{settings.teacher} has {facts.max_positions} positions; prepare shorter examples"
         )
-    for name, signal in settings.families.items():
-        _check_signal(name, signal, facts)
+    facts.check(settings.families)
     described = _describe_teacher(facts)
     _check_siblings(settings.out, teacher=described, examples_id=examples.id)
     writers = {
-        name: _writer(settings, name, signal, examples, described)
+        name: _writer(settings, name, signal, examples, described, facts.backend)
         for name, signal in settings.families.items()
     }
     for writer in writers.values():
         writer.check()
     _check_space(settings.out, examples, writers)
-    teacher = teacher or load(settings.teacher)
     return Job(
         examples=examples,
-        teacher=teacher,
+        teacher=source.load(settings.threads),
         families={
             name: _open(name, settings.families[name], writer) for name, writer in writers.items()
         },
-        max_length=min(examples.layout.field("ids").shape[0] or 0, teacher.max_positions),
+        max_length=min(examples.layout.field("ids").shape[0] or 0, facts.max_positions),
     )
+
+
+def _source(settings: ExtractSettings, teacher: Teacher | None) -> TeacherSource:
+    if teacher is None:
+        return find_teacher(settings.teacher, backend=settings.backend)
+    return TeacherSource(facts=teacher.facts, load=lambda _threads: teacher)
 
 
 def _open(name: str, signal: Signal, writer: DatasetWriter) -> Family:
@@ -144,6 +142,7 @@ def _writer(
     signal: Signal,
     examples: Dataset,
     teacher: dict[str, Any],
+    backend: Backend,
 ) -> DatasetWriter:
     layout = signal.layout(
         seq_length=examples.layout.field("ids").shape[0] or 0,
@@ -157,7 +156,7 @@ def _writer(
         kind="labels",
         layout=layout,
         num_shards=len(examples.content.shards),
-        settings={"signal": to_dict(signal), **settings.content_settings},
+        settings={"signal": to_dict(signal), **settings.content_settings(backend)},
         parents={"examples": examples.id},
         tokenizer=examples.content.tokenizer,
         teacher=teacher,
@@ -168,23 +167,9 @@ def _describe_teacher(teacher: TeacherFacts) -> dict[str, Any]:
     return {
         "fingerprint": teacher.fingerprint,
         "vocab_size": teacher.vocab_size,
-        "hidden_dim": teacher.architecture.hidden_dim,
-        "num_layers": teacher.architecture.num_layers,
+        "hidden_dim": teacher.hidden_dim,
+        "num_layers": teacher.num_layers,
     }
-
-
-def _check_signal(name: str, signal: Signal, teacher: TeacherFacts) -> None:
-    num_layers = teacher.architecture.num_layers
-    if isinstance(signal, SparseSignal) and signal.k > teacher.vocab_size:
-        raise UsageError(
-            f"families.{name}: k is {signal.k}, but the teacher's vocabulary has "
-            f"{teacher.vocab_size} ids"
-        )
-    if isinstance(signal, HiddenSignal) and signal.layer > num_layers:
-        raise UsageError(
-            f"families.{name}: layer is {signal.layer}, but the teacher has layers 0 (embeddings) "
-            f"to {num_layers}"
-        )
 
 
 def _check_siblings(out: str, *, teacher: dict[str, Any], examples_id: str) -> None:

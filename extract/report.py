@@ -9,13 +9,13 @@ __all__ = ["family_line", "measured_line", "plan_lines", "size_text"]
 
 def plan_lines(job: Job) -> list[str]:
     """What is read, what is kept, and how many bytes that takes; a line a family."""
-    content, architecture = job.examples.content, job.teacher.architecture
+    content, facts = job.examples.content, job.teacher.facts
     totals = content.totals
     lines = [
         f"{totals['records']:,} examples, {totals['tokens']:,} tokens, "
         f"{totals['labelled_positions']:,} masked positions in {len(content.shards)} shards",
-        f"teacher {job.teacher.fingerprint[:12]}: {architecture.num_layers} layers x "
-        f"{architecture.hidden_dim}, {job.teacher.vocab_size:,} ids",
+        f"teacher {facts.fingerprint[:12]}: {facts.num_layers} layers x {facts.hidden_dim}, "
+        f"{facts.vocab_size:,} ids, in {facts.backend}",
     ]
     for family in job.families.values():
         state = ""

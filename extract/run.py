@@ -5,7 +5,6 @@ shard. What is written depends on the examples, the teacher and the settings alo
 killed and started again ends in the same bytes.
 """
 
-import os
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +16,8 @@ from extract.report import measured_line, plan_lines
 from extract.settings import ExtractSettings
 from extract.shard import ShardInput, label_shard, position_counts, read_shard, refuse_faults
 from limbeck.config.command import before_work
-from limbeck.config.errors import UsageError
 from limbeck.records.manifest import Manifest, Provenance
-from limbeck.teachers import Teacher, load_teacher
+from limbeck.teachers import Teacher
 
 __all__ = ["extract", "run_shards"]
 
@@ -27,12 +25,12 @@ __all__ = ["extract", "run_shards"]
 def extract(settings: ExtractSettings, *, teacher: Teacher | None = None) -> dict[str, Manifest]:
     """Runs a teacher over examples and writes one label dataset a family.
 
-    Turns on TensorFlow's op determinism for the whole process. Finished shards are skipped,
-    finished families are not touched.
+    Finished shards are skipped, finished families are not touched.
 
     Args:
       settings: recipe and directories.
-      teacher: already loaded from `settings.teacher`; None loads it.
+      teacher: already loaded from `settings.teacher`, where backend and threads are settled; None
+        loads it. Loading turns on its framework's determinism for the whole process.
 
     Returns:
       Family name -> manifest, in the order of the settings.
@@ -44,14 +42,8 @@ def extract(settings: ExtractSettings, *, teacher: Teacher | None = None) -> dic
     """
     started_s = time.time()
 
-    def load(directory: str) -> Teacher:
-        _configure(settings.threads)
-        return load_teacher(directory)
-
     with before_work():
-        if teacher is not None:
-            _configure(settings.threads)
-        job = prepare(settings, teacher=teacher, load=load)
+        job = prepare(settings, teacher=teacher)
     with job.examples:
         for line in plan_lines(job):
             print(f"extract: {line}", flush=True)
@@ -61,7 +53,7 @@ def extract(settings: ExtractSettings, *, teacher: Teacher | None = None) -> dic
             started_s,
             command=sys.argv,
             paths={"examples": settings.examples, "teacher": settings.teacher},
-            device=_device(),
+            device=job.teacher.device,
         )
         manifests = {
             name: family.manifest or _finish(family, job, provenance)
@@ -84,7 +76,7 @@ def run_shards(job: Job, settings: ExtractSettings) -> None:
         return read_shard(
             job.examples,
             index,
-            vocab_size=job.teacher.vocab_size,
+            vocab_size=job.teacher.facts.vocab_size,
             max_length=job.max_length,
             batch_tokens=settings.batch_tokens,
             length_multiple=settings.length_multiple,
@@ -117,7 +109,7 @@ def _write_shard(
 ) -> None:
     """Checks all families of a shard, then writes those that lack it."""
     for name, family in families.items():
-        refuse_faults(name, family.signal, labels[name], vocab_size=job.teacher.vocab_size)
+        refuse_faults(name, family.signal, labels[name], vocab_size=job.teacher.facts.vocab_size)
     for name, family in families.items():
         if shard.index not in family.done:
             family.writer.write_shard(
@@ -132,29 +124,3 @@ def _finish(family: Family, job: Job, provenance: Provenance) -> Manifest:
     num_rows = job.examples.num_rows
     accounting = {"in": num_rows, "kept": num_rows, "filtered": {}}
     return family.writer.finish(accounting=accounting, provenance=provenance)
-
-
-def _configure(threads: int) -> None:
-    """Sets threads, where TensorFlow still lets us, and determinism."""
-    import tensorflow as tf  # takes seconds and prints: only once the job is known to be sound
-
-    tf.config.experimental.enable_op_determinism()
-    if not threads or tf.config.threading.get_intra_op_parallelism_threads() == threads:
-        return
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError as error:
-        raise UsageError(
-            f"threads is {threads}, but TensorFlow is running already in this process; set "
-            "threads to 0, or extract in a process of its own"
-        ) from error
-
-
-def _device() -> str:
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return f"cpu ({os.cpu_count()} cores)"
-    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu"))

@@ -1,10 +1,12 @@
 """Settings of an extraction: a recipe (what to keep and how to batch) and three directories."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from limbeck.config.errors import UsageError
 from limbeck.labels import Signal
 from limbeck.records.shard import DATASET_NAME
+from limbeck.teachers import Backend, BackendChoice
 
 __all__ = ["ExtractSettings", "Recipe"]
 
@@ -20,7 +22,10 @@ class Recipe:
     length_multiple: int = 16
     """Rows are padded to a multiple of this, so that a few static shapes serve all lengths."""
     threads: int = 0
-    """CPU threads of the teacher; 0 leaves the choice to TensorFlow."""
+    """CPU threads of the teacher; 0 leaves the choice to its framework."""
+    backend: BackendChoice = "auto"
+    """What runs the teacher: keras, pytorch, onnx, or auto (Keras for our families, ONNX for a
+    graph, PyTorch for any other folder)."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range and names that cannot be a directory of shards."""
@@ -43,7 +48,7 @@ class ExtractSettings(Recipe):
     examples: str
     """Dataset directory of kind examples."""
     teacher: str
-    """The teacher: a checkpoint folder or an exported run."""
+    """The teacher: a checkpoint folder, an exported run, or an ONNX graph."""
     out: str
     """Where the families go, each in OUT/<name>/; families of another teacher need another OUT."""
 
@@ -53,7 +58,10 @@ class ExtractSettings(Recipe):
         if not self.out:
             raise UsageError("--out is empty; name a directory")
 
-    @property
-    def content_settings(self) -> dict[str, int]:
-        """The batching settings: they decide the shapes computed in, and so the last bits."""
-        return {"batch_tokens": self.batch_tokens, "length_multiple": self.length_multiple}
+    def content_settings(self, backend: Backend) -> dict[str, Any]:
+        """What decides the last bits: the shapes computed in, and what computes them.
+
+        Keras is not named, so that labels of before there were others keep their ids.
+        """
+        settings = {"batch_tokens": self.batch_tokens, "length_multiple": self.length_multiple}
+        return settings if backend == "keras" else {**settings, "backend": backend}

@@ -3,90 +3,105 @@
 # B rows, T tokens, P slots for masked positions, M used slots of all rows together
 # V vocabulary, D hidden
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
+from limbeck.config.errors import UsageError
 from limbeck.labels import HiddenSignal, Signal, SparseSignal
 from limbeck.labels.device.hidden import encode_states
 from limbeck.labels.device.sparse import top_k_with_tail
-from limbeck.labels.positions import FlatPositions, unflatten
-from limbeck.models.bert import EncoderOutput
-from limbeck.models.masked_lm import MaskedLM
-from limbeck.teachers.protocol import TeacherBatch
+from limbeck.teachers.protocol import Answers, TeacherBatch, TeacherFacts
+from limbeck.teachers.slots import UsedSlots
+from limbeck.weights.checkpoint import Checkpoint
+from limbeck.weights.load import model_of
 
-__all__ = ["KerasTeacher"]
+__all__ = ["KerasTeacher", "load_keras_teacher"]
 
-Answers = dict[str, dict[str, Any]]
+Tensors = dict[str, dict[str, Any]]
+
+
+def load_keras_teacher(
+    checkpoint: Checkpoint, facts: TeacherFacts, *, threads: int = 0
+) -> "KerasTeacher":
+    """Makes the model of a checkpoint; turns on TensorFlow's op determinism for the whole process.
+
+    Args:
+      checkpoint: what was read.
+      facts: what is known of it.
+      threads: CPU threads; 0 leaves the choice to TensorFlow.
+
+    Raises:
+      UsageError: threads cannot be set any more, or weights do not fit the folder's config.
+      LimbeckError: a file is damaged.
+    """
+    _configure(threads)
+    # A head that is not there is drawn, and `facts.check` keeps everybody from asking for it.
+    encoder = isinstance(checkpoint.architecture, EncoderArchitecture)
+    model, _ = model_of(
+        checkpoint,
+        head="masked_lm" if encoder else "causal_lm",
+        missing_head="initialise",
+        strict=facts.why_no_logits is None,
+    )
+    return KerasTeacher(model, facts)
 
 
 class KerasTeacher:
-    """Runs a masked LM; see `limbeck.teachers.protocol.Teacher`.
+    """Runs a model of ours; see `limbeck.teachers.protocol.Teacher`.
 
     Only what is stored leaves the accelerator, and the vocabulary projection runs at the masked
     positions only. Each (B, T) is compiled once.
 
     Args:
-      model: with its weights.
-      fingerprint: of the folder they came from.
+      model: with its weights; `encode` gives its states and `logits` its head.
+      facts: what is known of it.
     """
 
-    def __init__(self, model: MaskedLM, *, fingerprint: str) -> None:
+    def __init__(self, model: Any, facts: TeacherFacts) -> None:
         self._model = model
-        self._fingerprint = fingerprint
-        self._compiled: dict[Any, Callable[..., Answers]] = {}
+        self._facts = facts
+        architecture = model.architecture
+        segments = isinstance(architecture, EncoderArchitecture) and architecture.type_vocab_size
+        self._has_segments = segments > 1
+        self._compiled: dict[Any, Callable[..., Tensors]] = {}
 
     @property
-    def architecture(self) -> BertArchitecture:
-        """The model's shape."""
-        return self._model.architecture
+    def facts(self) -> TeacherFacts:
+        """What is known of it."""
+        return self._facts
 
     @property
-    def fingerprint(self) -> str:
-        """Hex digits that name its shape and weights."""
-        return self._fingerprint
+    def device(self) -> str:
+        """The first accelerator, or the processor."""
+        gpus = tf.config.list_physical_devices("GPU")
+        if not gpus:
+            return f"cpu ({os.cpu_count()} cores)"
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu"))
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids it reads and predicts."""
-        return self.architecture.vocab_size
-
-    @property
-    def max_positions(self) -> int:
-        """Longest input, in tokens."""
-        return self.architecture.max_positions
-
-    def signals(
-        self, batch: TeacherBatch, wanted: Mapping[str, Signal]
-    ) -> dict[str, dict[str, np.ndarray]]:
+    def signals(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
         """Computes every wanted signal in one forward pass; see the protocol."""
-        num_rows, num_tokens = batch.ids.shape
-        num_slots = batch.positions.shape[1]
-        flat = _used(batch)
+        slots = UsedSlots(batch)
         answers = self._function(batch.ids.shape, wanted)(
             batch.ids,
-            batch.segment_ids,
+            batch.segment_ids if self._has_segments else np.zeros_like(batch.segment_ids),
             batch.attention_mask,
-            (flat.rows * num_tokens + batch.positions[flat.rows, flat.slots]).astype(np.int32),
-            batch.true_ids[flat.rows, flat.slots],
+            slots.tokens,
+            slots.true_ids,
         )
-        out: dict[str, dict[str, np.ndarray]] = {}
-        for name, signal in wanted.items():
-            arrays = {field: values.numpy() for field, values in answers[name].items()}
-            if signal.positions == "masked":
-                arrays = {
-                    field: unflatten(values, flat, num_rows=num_rows, num_slots=num_slots)
-                    for field, values in arrays.items()
-                }
-            out[name] = arrays
-        return out
+        arrays = {
+            name: {field: values.numpy() for field, values in answers[name].items()}
+            for name in wanted
+        }
+        return slots.fill(arrays, wanted)
 
     def _function(
         self, shape: tuple[int, ...], wanted: Mapping[str, Signal]
-    ) -> Callable[..., Answers]:
+    ) -> Callable[..., Tensors]:
         key = (shape, tuple(wanted.items()))
         if key not in self._compiled:
             rows, flat = tf.TensorSpec(shape, tf.int32), tf.TensorSpec([None], tf.int32)
@@ -106,14 +121,14 @@ class KerasTeacher:
         attention_mask: tf.Tensor,
         positions: tf.Tensor,
         true_ids: tf.Tensor,
-    ) -> Answers:
+    ) -> Tensors:
         """Answers at flat positions (M,) of B * T tokens."""
         layers = {s.layer for s in wanted.values() if isinstance(s, HiddenSignal)}
         encoded = self._model.encode(
             ids, segment_ids, attention_mask, hidden_layers=tuple(sorted(layers))
         )
         logits = None
-        answers: Answers = {}
+        answers: Tensors = {}
         for name, signal in wanted.items():
             if isinstance(signal, SparseSignal):
                 if logits is None:
@@ -126,12 +141,7 @@ class KerasTeacher:
         return answers
 
 
-def _used(batch: TeacherBatch) -> FlatPositions:
-    rows, slots = np.nonzero(batch.used_slots)
-    return FlatPositions(rows=rows, slots=slots)
-
-
-def _states(signal: HiddenSignal, encoded: EncoderOutput, positions: tf.Tensor) -> tf.Tensor:
+def _states(signal: HiddenSignal, encoded: Any, positions: tf.Tensor) -> tf.Tensor:
     states = encoded.hidden[signal.layer]
     if signal.positions == "masked":
         states = _at(states, positions)
@@ -144,3 +154,18 @@ def _at(states: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     """(B, T, D) at flat positions (M,) -> (M, D)."""
     batch, num_tokens, dim = states.shape
     return tf.gather(tf.reshape(states, [batch * num_tokens, dim]), positions)
+
+
+def _configure(threads: int) -> None:
+    """Sets threads, where TensorFlow still lets us, and determinism."""
+    tf.config.experimental.enable_op_determinism()
+    if not threads or tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise UsageError(
+            f"threads is {threads}, but TensorFlow is running already in this process; set "
+            "threads to 0, or extract in a process of its own"
+        ) from error

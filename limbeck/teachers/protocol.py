@@ -4,14 +4,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
-from limbeck.architectures.bert import BertArchitecture
-from limbeck.labels import Signal
+from limbeck.config.errors import UsageError
+from limbeck.labels import HiddenSignal, Signal, SparseSignal
 
-__all__ = ["Teacher", "TeacherBatch", "TeacherFacts"]
+__all__ = ["Answers", "Backend", "Teacher", "TeacherBatch", "TeacherFacts"]
+
+Backend = Literal["keras", "pytorch", "onnx"]
+Answers = dict[str, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,40 +44,92 @@ class TeacherBatch:
         return used
 
 
-class TeacherFacts(Protocol):
-    """What is known of a teacher without running it."""
+@dataclass(frozen=True, kw_only=True)
+class TeacherFacts:
+    """What is known of a teacher without running it; equal for every backend but `backend`."""
 
-    @property
-    def architecture(self) -> BertArchitecture:
-        """Its shape."""
+    backend: Backend
+    """What it runs in."""
+    where: str
+    """Its folder or file, for messages."""
+    folder: str
+    """Where its config is, and its tokenizer if it has one."""
+    fingerprint: str
+    """Hex digits that name its shape and weights (an ONNX teacher's: its files)."""
+    vocab_size: int
+    """Number of ids it reads, and predicts where it has a head."""
+    num_layers: int
+    """L: layers behind the embeddings."""
+    hidden_dim: int
+    """Width of the states."""
+    max_positions: int
+    """Longest input, in tokens."""
+    why_no_logits: str | None = None
+    """Why it cannot say what stood at a masked position; None where it can."""
+    hidden_layers: frozenset[int] | None = None
+    """Layers whose states it can give; None for all, 0 to L."""
 
-    @property
-    def fingerprint(self) -> str:
-        """Hex digits that name its shape and weights."""
+    def check(self, wanted: Mapping[str, Signal]) -> None:
+        """Refuses signals that this teacher cannot give.
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids it reads and predicts."""
+        Raises:
+          UsageError: no masked-LM head, k above its vocabulary, or a layer it does not have;
+            names the family.
+        """
+        for name, signal in wanted.items():
+            if isinstance(signal, SparseSignal):
+                self._check_sparse(name, signal)
+            else:
+                self._check_hidden(name, signal)
 
-    @property
-    def max_positions(self) -> int:
-        """Longest input, in tokens."""
+    def _check_sparse(self, name: str, signal: SparseSignal) -> None:
+        if self.why_no_logits is not None:
+            raise UsageError(
+                f"families.{name}: a sparse signal needs a masked-LM head, but {self.where} "
+                f"{self.why_no_logits}; keep hidden signals of it, or take a masked LM"
+            )
+        if signal.k > self.vocab_size:
+            raise UsageError(
+                f"families.{name}: k is {signal.k}, but the teacher's vocabulary has "
+                f"{self.vocab_size} ids"
+            )
+
+    def _check_hidden(self, name: str, signal: HiddenSignal) -> None:
+        if signal.layer > self.num_layers:
+            raise UsageError(
+                f"families.{name}: layer is {signal.layer}, but the teacher has layers 0 "
+                f"(embeddings) to {self.num_layers}"
+            )
+        if self.hidden_layers is not None and signal.layer not in self.hidden_layers:
+            there = ", ".join(map(str, sorted(self.hidden_layers))) or "none"
+            raise UsageError(
+                f"families.{name}: layer is {signal.layer}, but {self.where} gives the states of "
+                f"these layers only: {there}; export it again with all hidden states"
+            )
 
 
-class Teacher(TeacherFacts, Protocol):
+class Teacher(Protocol):
     """A frozen model that answers with signals."""
 
-    def signals(
-        self, batch: TeacherBatch, wanted: Mapping[str, Signal]
-    ) -> dict[str, dict[str, np.ndarray]]:
+    @property
+    def facts(self) -> TeacherFacts:
+        """What is known of it."""
+
+    @property
+    def device(self) -> str:
+        """What it runs on, in words, for the provenance of its labels."""
+
+    def signals(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
         """Computes every wanted signal in one forward pass.
 
         Args:
           batch: the rows.
-          wanted: family name -> signal.
+          wanted: family name -> signal, of those that `TeacherFacts.check` lets pass.
 
         Returns:
           Family name -> the arrays of the signal's layout, without `key`, `digest` and
           `num_positions`: (B, P, ...) at masked positions, zero in unused slots; (B, T, ...) at
-          all tokens, whatever at padding; (B, 1, ...) at the first.
+          all tokens, whatever at padding; (B, 1, ...) at the first. A logit that is not finite
+          shows as a NaN `zmax`, a state that its dtype cannot hold as an infinity; who keeps the
+          answers refuses them.
         """

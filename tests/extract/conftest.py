@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limbeck.architectures.bert import BertArchitecture
+from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.models.masked_lm import build_masked_lm
 from limbeck.records.examples import examples_layout, ids_dtype
 from limbeck.records.keys import key_rows, make_key, shards_of
@@ -15,7 +15,7 @@ from limbeck.weights.hf import export_hf
 
 # S token slots, P prediction slots, V vocabulary, D hidden width
 SEQ_LENGTH, MAX_PREDICTIONS, VOCAB_SIZE, NUM_LAYERS = 24, 4, 97, 2
-ARCHITECTURE = BertArchitecture(
+ARCHITECTURE = EncoderArchitecture(
     vocab_size=VOCAB_SIZE,
     num_layers=NUM_LAYERS,
     hidden_dim=16,

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from limbeck.architectures import BertArchitecture
+from limbeck.architectures import EncoderArchitecture
 from limbeck.config.errors import UsageError
 from limbeck.labels import HiddenSignal, SparseSignal, sparse
 from limbeck.models import build_masked_lm
-from limbeck.teachers import TeacherBatch, load_teacher
+from limbeck.teachers import TeacherBatch, find_teacher, load_teacher
 from limbeck.tokens import WordPiece
-from limbeck.weights import fingerprint
+from limbeck.weights import fingerprint, read_tensors, write_tensors
 from limbeck.weights.hf import export_hf
 
-SHAPE = BertArchitecture(
+SHAPE = EncoderArchitecture(
     vocab_size=30,
     num_layers=2,
     hidden_dim=8,
@@ -72,9 +72,11 @@ def encode(teacher, batch, layers=()):
 
 
 def test_it_says_what_it_is(teacher, directory):
-    assert teacher.architecture == SHAPE
-    assert (teacher.vocab_size, teacher.max_positions) == (30, 10)
-    assert teacher.fingerprint == fingerprint(directory)
+    facts = teacher.facts
+    assert (facts.vocab_size, facts.max_positions) == (30, 10)
+    assert (facts.num_layers, facts.hidden_dim) == (2, 8)
+    assert facts.fingerprint == fingerprint(directory)
+    assert facts.backend == "keras" and teacher.device.startswith("cpu (")
 
 
 def test_first_slot_and_every_position_above_zero_are_used(batch):
@@ -141,12 +143,35 @@ def test_same_batch_gives_the_same_bits(teacher, batch):
             np.testing.assert_array_equal(values, second[name][field])
 
 
-def test_encoder_without_a_head_is_no_teacher(directory, tmp_path):
-    from limbeck.weights import read_tensors, write_tensors
-
+def test_encoder_without_a_head_gives_states_and_refuses_logits(directory, tmp_path, batch):
     (tmp_path / "config.json").write_bytes((directory / "config.json").read_bytes())
     tensors = read_tensors(directory / "model.safetensors")
     bare = {name: t for name, t in tensors.items() if not name.startswith("cls.")}
     write_tensors(tmp_path / "model.safetensors", bare)
-    with pytest.raises(UsageError, match="without a masked-LM head"):
-        load_teacher(tmp_path)
+    source = find_teacher(tmp_path)
+    with pytest.raises(UsageError, match="families.sparse: .* is an encoder without one"):
+        source.facts.check(WANTED)
+    wanted = {"masked": WANTED["masked"]}
+    source.facts.check(wanted)
+    expected = load_teacher(directory).signals(batch, wanted)
+    np.testing.assert_array_equal(
+        source.load(0).signals(batch, wanted)["masked"]["states"], expected["masked"]["states"]
+    )
+
+
+@pytest.mark.parametrize("kind", ["GPT2LMHeadModel", "LlamaForCausalLM"])
+def test_decoders_give_states_and_refuse_sparse_signals(kind, write_folder):
+    folder = write_folder(kind)
+    wanted = {"states": HiddenSignal(layer=2, dtype="float32")}
+    sparse_signal = {"sparse": SparseSignal(k=2)}
+    answers = []
+    ids = np.arange(1, 13, dtype=np.int32).reshape(2, 6)
+    one = TeacherBatch(
+        ids=ids, segment_ids=0 * ids, attention_mask=0 * ids + 1, positions=ids[:, :1], true_ids=ids
+    )
+    for backend in ("keras", "pytorch"):
+        source = find_teacher(folder, backend=backend)
+        with pytest.raises(UsageError, match="families.sparse: a sparse signal needs"):
+            source.facts.check(sparse_signal)
+        answers.append(source.load(0).signals(one, wanted)["states"]["states"])
+    np.testing.assert_allclose(*answers, rtol=1e-5, atol=1e-5)  # float32, other sums
