@@ -35,7 +35,7 @@ def advance(
       Where the run stands after it, the step's global values, and whether any rank wants to stop.
 
     Raises:
-      LimbeckError: the gradient is not finite.
+      LimbeckError: the gradient is not finite, and no loss scale is to blame.
     """
     recipe = job.inputs.recipe
     counts, rows, tokens, stopping = _global_counts(job, batch, stop=stop, meter=meter)
@@ -44,11 +44,13 @@ def advance(
     with meter.communicating():
         gradients = job.step.reduce(gradients)
     rate = learning_rate(recipe.optimizer, step=before.step, num_steps=recipe.training.steps)
-    norm = job.step.update(gradients, learning_rate=rate)
-    if not math.isfinite(norm):
+    update = job.step.update(gradients, learning_rate=rate)
+    if update.skipped:
+        meter.skipped(before.step + 1)
+    elif not math.isfinite(update.norm):
         raise LimbeckError(
-            f"step {before.step + 1}: the gradient's norm is {norm}; nothing of this step is "
-            "saved; lower optimizer.learning_rate, or look at the labels of this batch "
+            f"step {before.step + 1}: the gradient's norm is {update.norm}; nothing of this step "
+            "is saved; lower optimizer.learning_rate, or look at the labels of this batch "
             f"(position {batch.position})"
         )
     after = dataclasses.replace(
@@ -66,7 +68,7 @@ def advance(
         loss=float((sums * factors).sum()),
         terms=dict(zip(names, means.tolist(), strict=True)),
         counts=dict(zip(names, counts.tolist(), strict=True)),
-        gradient_norm=norm,
+        gradient_norm=0.0 if update.skipped else update.norm,
         learning_rate=rate,
         rows=after.rows,
         tokens=after.tokens,

@@ -56,7 +56,9 @@ class Job:
     @property
     def variables(self) -> dict[str, Any]:
         """Every variable by its name in checkpoints."""
-        return named_tensors(self.step.student, self.step.optimizer)
+        scale = self.step.loss_scale
+        state = {} if scale is None else scale.named_variables
+        return {**named_tensors(self.step.student, self.step.optimizer), **state}
 
     def at_start(self) -> Progressed:
         """Where a run stands before its first step."""
@@ -80,7 +82,14 @@ def build_job(inputs: Inputs, run: RunDirectory, world: World) -> Job:
     source = inputs.source(world, objective.groups)
     student = build_student(inputs, objective)
     first = source.read(source.global_rows(0))
-    step = TrainStep(student, objective, recipe.optimizer, seed=recipe.seed, example=first.micro[0])
+    step = TrainStep(
+        student,
+        objective,
+        recipe.optimizer,
+        seed=recipe.seed,
+        example=first.micro[0],
+        precision=recipe.training.precision,
+    )
     evaluator = None
     if inputs.heldout is not None:
         evaluator = Evaluator(

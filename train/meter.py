@@ -29,7 +29,7 @@ class StepValues:
     """Name of a term -> its N_j."""
 
     gradient_norm: float
-    """Before clipping."""
+    """Before clipping; 0 where the step was skipped for its loss scale."""
 
     learning_rate: float
     """Of this step."""
@@ -85,6 +85,11 @@ class Meter:
         self._steps += 1
         self._rows += rows
         self._tokens += tokens
+
+    def skipped(self, step: int) -> None:
+        """Says that a step left the weights alone."""
+        if self._log is not None:
+            self._say(f"step {step}: gradients overflow float16; skipped, the loss scale is halved")
 
     def report(self, values: StepValues, *, waited_s: float) -> None:
         """Writes and prints the line of a step, and starts the next interval."""

@@ -40,7 +40,8 @@ def plan_lines(
         f"student   {shape.num_layers} layers x {shape.hidden_dim}, vocabulary "
         f"{shape.vocab_size:,}: {sum(sizes):,} parameters in {len(sizes)} variables, "
         f"{decayed:,} of them with weight decay {recipe.optimizer.weight_decay:g}"
-        + (f", {frozen:,} frozen" if frozen else ""),
+        + (f", {frozen:,} frozen" if frozen else "")
+        + (f", {training.precision}" if training.precision != "float32" else ""),
         f"weights   {student.origin}",
         f"data      {inputs.examples.num_rows:,} rows of up to "
         f"{inputs.examples.layout.field('ids').shape[0]} tokens{families}",

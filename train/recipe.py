@@ -207,6 +207,10 @@ class Training:
     micro_batch: int | None = None
     """Rows a rank computes at once; gradients accumulate over the rest. All rows when null."""
 
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Of the student's matrix products. Weights, norms, softmax, logits, losses and sums over ranks
+    are float32 in all of them; mixed_float16 scales the loss, and skips steps that overflow."""
+
     log_every: int = 20
     """Steps between lines of progress and of metrics."""
 

@@ -7,6 +7,7 @@ are never divided: each term of the objective already is, by its global count.
 
 # m rows, T tokens, J terms
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,15 @@ import keras
 import tensorflow as tf
 
 from limbeck import ranks
+from limbeck.models.basic import Precision
 from limbeck.models.dropout import DropoutKeys
 from train.batch import MicroBatch
+from train.loss_scale import LossScale
 from train.objective import Objective
 from train.recipe import Optimizer
 from train.student import Student, forward
 
-__all__ = ["Gradients", "TrainStep", "batch_spec", "build_optimizer", "to_tensors"]
+__all__ = ["Gradients", "TrainStep", "Update", "batch_spec", "build_optimizer", "to_tensors"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,17 @@ class Gradients:
     """(J,) float32 S_j."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What became of a step's gradients."""
+
+    norm: float
+    """Their global norm, before clipping."""
+
+    skipped: bool
+    """Whether the weights were left alone, since at the loss scale the norm is not finite."""
+
+
 class TrainStep:
     """The compiled functions of a run, and its optimiser.
 
@@ -44,6 +58,7 @@ class TrainStep:
       settings: the optimiser's.
       seed: the recipe's; keys the dropout masks.
       example: any micro-batch of the run, for dtypes and ranks of its arrays.
+      precision: of the student; float16 gets a loss scale.
     """
 
     def __init__(
@@ -54,7 +69,9 @@ class TrainStep:
         *,
         seed: int,
         example: MicroBatch,
+        precision: Precision = "float32",
     ) -> None:
+        self.loss_scale = LossScale() if precision == "mixed_float16" else None
         self.student = student
         self.objective = objective
         self.optimizer = build_optimizer(settings, student.trained)
@@ -91,9 +108,16 @@ class TrainStep:
         *grads, sums = self._reduce([*local.grads, local.sums])
         return Gradients(grads=grads, sums=sums)
 
-    def update(self, total: Gradients, *, learning_rate: float) -> float:
-        """Clips by the global norm and applies; returns the norm before clipping."""
-        return float(self._update(total.grads, tf.constant(learning_rate, tf.float32)))
+    def update(self, total: Gradients, *, learning_rate: float) -> Update:
+        """Clips by the global norm and applies.
+
+        Gradients that are not finite are applied as they are, for the caller to refuse; under a
+        loss scale they are skipped, until halving it does not help.
+        """
+        norm = float(self._update(total.grads, tf.constant(learning_rate, tf.float32)))
+        scale = self.loss_scale
+        skipped = scale is not None and not math.isfinite(norm) and not scale.is_exhausted
+        return Update(norm=norm, skipped=skipped)
 
     def _micro_gradients(
         self, batch: MicroBatch, factors: tf.Tensor, step: tf.Tensor
@@ -106,11 +130,23 @@ class TrainStep:
             outputs = forward(self.student, batch, self.objective, dropout=dropout)
             sums = self.objective.sums(outputs, batch, self.student.projections)
             scalar = tf.reduce_sum(sums * factors)
+            if self.loss_scale is not None:
+                scalar *= self.loss_scale.scale.value
         grads = tape.gradient(scalar, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Horovod's groups mishandle sparse gradients; with tied embeddings they are dense anyway.
         return [*[tf.convert_to_tensor(g) for g in grads], sums]
 
     def _apply(self, grads: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
+        if self.loss_scale is None:
+            return self._apply_unscaled(grads, learning_rate)
+        grads = [gradient / self.loss_scale.scale.value for gradient in grads]
+        norm = tf.linalg.global_norm(grads)
+        finite = tf.math.is_finite(norm)
+        tf.cond(finite, lambda: self._apply_unscaled(grads, learning_rate), lambda: norm)
+        self.loss_scale.settle(finite)
+        return norm
+
+    def _apply_unscaled(self, grads: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
         norm = tf.linalg.global_norm(grads)
         if self._clip_norm is not None:
             grads, _ = tf.clip_by_global_norm(grads, self._clip_norm, use_norm=norm)

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config.errors import UsageError
+from limbeck.models.basic import made_with
 from limbeck.models.constructions.model import construct_from_folder
 from limbeck.models.masked_lm import build_masked_lm, named_variables
 from limbeck.weights.hf import load_masked_lm
@@ -97,7 +98,8 @@ def build_student(inputs: Inputs, objective: Objective) -> Student:
       UsageError: `model.freeze` names what the model has not, or all of it.
     """
     recipe = inputs.recipe
-    model, origin, frozen = load_model(recipe.model, inputs.architecture, seed=recipe.seed)
+    with made_with(recipe.training.precision):
+        model, origin, frozen = load_model(recipe.model, inputs.architecture, seed=recipe.seed)
     projections = {
         index: Projection(
             f"{index}_{bound.name}",
@@ -179,7 +181,7 @@ def forward(student: Student, batch: MicroBatch, objective: Objective, *, dropou
     if objective.needs_logits:
         logits = masked_logits(student.model, encoded.last, batch)
     states = {
-        layer: tf.reshape(state, (-1, student.architecture.hidden_dim))
+        layer: tf.reshape(tf.cast(state, tf.float32), (-1, student.architecture.hidden_dim))
         for layer, state in encoded.hidden.items()
     }
     return Outputs(logits=logits, states=states)

@@ -1,4 +1,4 @@
-"""`python -m limbeck.weights {show,convert,compare}`: look at checkpoints and convert them."""
+"""`python -m limbeck.weights {show,convert,export,compare}`: look at checkpoints and convert them."""
 
 import dataclasses
 import os
@@ -63,6 +63,18 @@ class Convert:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Export:
+    """Writes a checkpoint as a folder that transformers loads; short for `convert --to hf`."""
+
+    source: Positional[str]
+    """What `show` takes: a run's directory, for one."""
+    target: Positional[str]
+    """Folder to make."""
+    tokenizer: str | None = None
+    """Folder or file of the tokenizer; by default the source's own; `none` leaves it out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Compare:
     """Prints how two checkpoints differ, tensor by tensor and in what they answer."""
 
@@ -92,7 +104,16 @@ def run_show(argv: Sequence[str]) -> None:
 
 def run_convert(argv: Sequence[str]) -> None:
     """Writes a checkpoint in another format."""
-    options = parse(Convert, argv, prog="limbeck.weights convert", description=str(Convert.__doc__))
+    _convert(parse(Convert, argv, prog="limbeck.weights convert", description=str(Convert.__doc__)))
+
+
+def run_export(argv: Sequence[str]) -> None:
+    """Writes a checkpoint as a folder that transformers loads."""
+    options = parse(Export, argv, prog="limbeck.weights export", description=str(Export.__doc__))
+    _convert(Convert(**dataclasses.asdict(options), to="hf"))
+
+
+def _convert(options: Convert) -> None:
     if not os.path.exists(options.source):
         raise UsageError(f"{options.source}: no such folder or file")
     from limbeck.weights.convert import convert
@@ -144,6 +165,7 @@ if __name__ == "__main__":
         {
             "show": (run_show, "print a checkpoint's configuration, FLOPs and parameters"),
             "convert": (run_convert, "write a checkpoint in another format"),
+            "export": (run_export, "write a checkpoint as a folder that transformers loads"),
             "compare": (run_compare, "two checkpoints, tensor by tensor and by their answers"),
         },
         description="Look at checkpoints, convert and compare them.",

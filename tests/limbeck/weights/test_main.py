@@ -88,6 +88,14 @@ def test_formats_convert_into_one_another_and_back(folder, vocab_file, tmp_path)
     assert "58 variables of equal shape, 0 of them different" in done.stdout
 
 
+def test_export_is_the_conversion_to_a_folder_of_transformers(folder, tmp_path):
+    assert run("export", folder, tmp_path / "a").returncode == 0
+    assert run("convert", folder, tmp_path / "b", "--to", "hf").returncode == 0
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    assert (tmp_path / "a" / "model.safetensors").is_file()
+
+
 def test_convert_to_onnx_writes_a_graph(folder, tmp_path):
     pytest.importorskip("onnx")
     done = run("convert", folder, tmp_path / "x", "--to", "onnx")
@@ -166,7 +174,7 @@ def test_a_head_may_be_made_fresh(bare_folder, tmp_path):
     assert config["architectures"] == ["BertForMaskedLM"]
 
 
-@pytest.mark.parametrize("verb", ["show", "convert", "compare"])
+@pytest.mark.parametrize("verb", ["show", "convert", "export", "compare"])
 def test_every_verb_has_help(verb):
     done = run(verb, "--help")
     assert done.returncode == 0 and f"limbeck.weights {verb}" in done.stdout
