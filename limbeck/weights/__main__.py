@@ -1,4 +1,4 @@
-"""`python -m limbeck.weights {show,convert,export,compare}`: look at checkpoints and convert them."""
+"""`python -m limbeck.weights {show,convert,export,compare}`: look at checkpoints, convert them."""
 
 import dataclasses
 import os
