@@ -6,9 +6,10 @@ by one attempt at a bundle and named for nobody else: what a repeated attempt le
 """
 
 import io
+import json
 import os
-import pickle
 import secrets
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,10 @@ __all__ = ["Extent", "Place", "Spill", "read_extent"]
 
 Place = tuple[int, int]
 """(number of the target, shard)."""
+
+_HEAD = struct.Struct("<cQ")  # kind of a block, and its bytes
+_BYTES, _JSON = b"B", b"J"
+_HEX = "\0hex"  # the only key of what stands for bytes in JSON
 
 _FILE_BYTES = 32 << 20  # rows that a step gathers before it writes them
 
@@ -58,7 +63,7 @@ class Spill(beam.DoFn):
     def process(self, element: tuple[Place, Any]) -> Iterator[tuple[Place, Extent]]:
         """Gathers one block; writes a file when there are enough."""
         place, block = element
-        data = pickle.dumps(block, protocol=pickle.HIGHEST_PROTOCOL)
+        data = _encode(block)
         self._buffers.setdefault(place, io.BytesIO()).write(data)
         self._size += len(data)
         if self._size >= _FILE_BYTES:
@@ -98,6 +103,36 @@ def read_extent(extent: Extent) -> Iterator[Any]:
             f"{extent.path}: bytes {extent.start} to {extent.start + extent.size} are not what was "
             "written; is the disk failing?"
         )
-    buffer = io.BytesIO(data)
-    while buffer.tell() < extent.size:
-        yield pickle.load(buffer)
+    at = 0
+    while at < len(data):
+        kind, size = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        yield _decode(kind, data[at : at + size])
+        at += size
+
+
+def _encode(block: Any) -> bytes:
+    """A block as bytes: bytes as they are, anything else as JSON with the bytes in it as hex."""
+    if isinstance(block, bytes):
+        return _HEAD.pack(_BYTES, len(block)) + block
+    text = json.dumps(block, default=_hex, ensure_ascii=False)
+    data = text.encode("utf-8", "surrogatepass")
+    return _HEAD.pack(_JSON, len(data)) + data
+
+
+def _decode(kind: bytes, data: bytes) -> Any:
+    if kind == _BYTES:
+        return data
+    return json.loads(data.decode("utf-8", "surrogatepass"), object_hook=_from_hex)
+
+
+def _hex(value: Any) -> dict[str, str]:
+    if not isinstance(value, bytes):
+        raise TypeError(
+            f"a block holds a {type(value).__name__}; only JSON and bytes can be spilled"
+        )
+    return {_HEX: value.hex()}
+
+
+def _from_hex(value: dict[str, Any]) -> Any:
+    return bytes.fromhex(value[_HEX]) if value.keys() == {_HEX} else value
