@@ -22,6 +22,7 @@ from limbeck.records.examples import (
 from limbeck.records.files import atomic_file, atomic_write, fsync_directory
 from limbeck.records.keys import (
     Key,
+    chosen,
     input_digest,
     make_key,
     order_hash,
@@ -52,6 +53,7 @@ __all__ = [
     "attention_mask",
     "check_examples",
     "check_rows_match",
+    "chosen",
     "document_row",
     "documents_layout",
     "examples_layout",

@@ -7,6 +7,7 @@ they are done.
 # N rows of the dataset, n rows asked for
 
 import dataclasses
+import hashlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from limbeck.config.errors import UsageError
+from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.records.directory import check_files, read_finished
+from limbeck.records.errors import FIX, FIX_JSON
 from limbeck.records.files import allow_open_files
 from limbeck.records.keys import KEY_BYTES
 from limbeck.records.layout import Layout
 from limbeck.records.manifest import Content, Manifest
+from limbeck.records.packed_rows import PackedRows
 from limbeck.records.rows import FixedRows
 from limbeck.records.shard_reader import ShardReader
 
@@ -63,6 +66,19 @@ class Dataset:
             ShardReader(directory, shard, self.layout, codec=self.codec, first_row=int(start))
             for shard, start in zip(manifest.content.shards, self.shard_starts[:-1], strict=True)
         ]
+        self._packed = (
+            PackedRows(self.layout) if not self.codec and PackedRows.fits(self.layout) else None
+        )
+        selections = [shard.index.selection for shard in self.shards]
+        self.is_partial = any(selection is not None for selection in selections)
+        """Whether the rows are some of the parent's rows, not all; `find` says which."""
+        if self.is_partial and any(selection is None for selection in selections):
+            raise LimbeckError(f"{directory}: some indexes say which rows they have and others not")
+        self.parent_starts: Int64 = self.shard_starts
+        """(shards + 1,): first row of the parent's shards, and the number of its rows."""
+        if self.is_partial:
+            parent = [selection.records for selection in selections if selection is not None]
+            self.parent_starts = np.concatenate(([0], np.cumsum(parent)))
 
     @property
     def content(self) -> Content:
@@ -90,20 +106,21 @@ class Dataset:
         return int(self.shard_starts[-1])
 
     def read(self, rows: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
-        """Returns rows of a fixed layout in the order asked for; a row may be asked for twice.
+        """Returns rows in the order asked for; a row may be asked for twice.
 
         Args:
           rows: (n,) integers in [0, N).
 
         Returns:
-          field name -> array (n, *shape) of native byte order.
+          field name -> array (n, *shape) of native byte order; of a `bytes` field an object array
+          (n,) of bytes.
 
         Raises:
           CorruptRecord: a row is not the one that was written; names file, row and offset.
-          UsageError: the layout has variable fields; use `record` or `iterate`.
+          UsageError: the layout has texts or lists; use `record` or `iterate`.
         """
-        codec = self.codec
-        if codec is None:
+        codec, packed = self.codec, self._packed
+        if codec is None and packed is None:
             raise UsageError(
                 f"{self.directory}: {self.content.kind} have fields of variable length; read them "
                 "one by one"
@@ -114,6 +131,9 @@ class Dataset:
         if (ascending[1:] == ascending[:-1]).any():
             distinct, places = np.unique(wanted, return_inverse=True)
             return {name: values[places] for name, values in self.read(distinct).items()}
+        if packed is not None:
+            return self._read_packed(packed, ascending, order)
+        assert codec is not None
         data = np.empty((len(wanted), codec.stride), np.uint8)
         crcs, keys = np.empty(len(wanted), np.uint32), np.empty((len(wanted), KEY_BYTES), np.uint8)
         for shard, part in self._by_shard(ascending):
@@ -123,6 +143,83 @@ class Dataset:
         if codec.wrong_rows(data, crcs=crcs, keys=keys).any():
             self._raise_first(ascending, data[order])
         return codec.decode(data)
+
+    def _read_packed(
+        self, packed: PackedRows, ascending: Int64, order: Int64
+    ) -> dict[str, npt.NDArray[Any]]:
+        """As `read`, of ascending rows (n,) that go to places `order` (n,) of the result."""
+        sizes = np.empty(len(order), np.int64)
+        crcs, keys = np.empty(len(order), np.uint32), np.empty((len(order), KEY_BYTES), np.uint8)
+        parts = [
+            (shard, ascending[part] - shard.first_row, order[part])
+            for shard, part in self._by_shard(ascending)
+        ]
+        for shard, local, places in parts:
+            sizes[places] = shard.extents(local)[1]
+            crcs[places], keys[places] = shard.index.crcs[local], shard.index.keys[local]
+        starts = np.cumsum(sizes) - sizes
+        data = np.empty(int(sizes.sum()), np.uint8)
+        for shard, local, places in parts:
+            shard.scatter(local, starts[places], data)
+        values = packed.decode(data, sizes=sizes, crcs=crcs, keys=keys)
+        if values is None:
+            for shard, local, places in parts:
+                for row, at in zip(local.tolist(), places.tolist(), strict=True):
+                    shard.decode(row, data[starts[at] : starts[at] + sizes[at]].tobytes())
+            raise LimbeckError(f"{self.directory}: records are not those of its layout; {FIX}")
+        return {field.name: values[field.name] for field in self.layout.fields}
+
+    def find(self, parent_rows: npt.ArrayLike) -> Int64:
+        """Returns our row of each of the parent's rows (n,); -1 where it is not there.
+
+        Of a family that has all rows they are the same numbers. No data is read.
+
+        Raises:
+          IndexError: the parent has no such row.
+        """
+        wanted = _checked(parent_rows, int(self.parent_starts[-1]), self.directory)
+        if not self.is_partial:
+            return wanted
+        numbers = np.searchsorted(self.parent_starts, wanted, side="right") - 1
+        found = np.empty(len(wanted), np.int64)
+        for number in np.unique(numbers).tolist():
+            shard, here = self.shards[number], numbers == number
+            assert shard.index.selection is not None
+            own = shard.index.selection.find(wanted[here] - self.parent_starts[number])
+            found[here] = np.where(own < 0, -1, own + shard.first_row)
+        return found
+
+    def parent_rows(self) -> Int64:
+        """Returns the parent's row of each of our rows, (N,), ascending."""
+        if not self.is_partial:
+            return np.arange(self.num_rows)
+        parts = [
+            shard.index.selection.rows() + start
+            for shard, start in zip(self.shards, self.parent_starts[:-1], strict=True)
+            if shard.index.selection is not None
+        ]
+        return np.concatenate(parts)
+
+    def attachment(self, name: str) -> bytes:
+        """Returns the content of a file that lies beside the shards, checked.
+
+        Raises:
+          UsageError: the dataset has none of that name.
+          LimbeckError: it is not the one that was written.
+        """
+        described = self.content.attachments.get(name)
+        if described is None:
+            there = ", ".join(sorted(self.content.attachments)) or "none"
+            raise UsageError(f"{self.directory}: no attachment {name!r}; it has {there}")
+        path = os.path.join(self.directory, name)
+        with open(path, "rb") as file:
+            data = file.read()
+        found = hashlib.sha256(data).hexdigest()
+        if found != described["sha256"]:
+            raise LimbeckError(
+                f"{path}: expected SHA-256 {described['sha256']}, found {found}; {FIX_JSON}"
+            )
+        return data
 
     def record(self, row: int) -> dict[str, Any]:
         """Returns one record of any layout.
@@ -211,15 +308,18 @@ class Dataset:
         return np.searchsorted(self.shard_starts, rows, side="right") - 1
 
     def _checked_rows(self, rows: npt.ArrayLike) -> Int64:
-        wanted = np.asarray(rows)
-        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
-            raise ValueError(f"rows: expected integers (n,), got {wanted.dtype} {wanted.shape}")
-        if wanted.size and not 0 <= int(wanted.min()) <= int(wanted.max()) < self.num_rows:
-            raise IndexError(
-                f"{self.directory}: rows {wanted.min()} to {wanted.max()} were asked for; it has "
-                f"{self.num_rows}"
-            )
-        return wanted.astype(np.int64, copy=False)
+        return _checked(rows, self.num_rows, self.directory)
+
+
+def _checked(rows: npt.ArrayLike, num_rows: int, directory: str) -> Int64:
+    wanted = np.asarray(rows)
+    if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+        raise ValueError(f"rows: expected integers (n,), got {wanted.dtype} {wanted.shape}")
+    if wanted.size and not 0 <= int(wanted.min()) <= int(wanted.max()) < num_rows:
+        raise IndexError(
+            f"{directory}: rows {wanted.min()} to {wanted.max()} were asked for; it has {num_rows}"
+        )
+    return wanted.astype(np.int64, copy=False)
 
 
 def open_dataset(directory: str | os.PathLike[str], *, kind: str | None = None) -> Dataset:
@@ -249,6 +349,8 @@ def open_dataset(directory: str | os.PathLike[str], *, kind: str | None = None) 
 def check_rows_match(examples: Dataset, family: Dataset) -> None:
     """Checks that row r of `family` belongs to row r of `examples`, for every r.
 
+    Of a partial family: that each row it has belongs to the row of `examples` that it says.
+
     Raises:
       UsageError: naming both directories and the first thing that differs.
     """
@@ -262,6 +364,9 @@ def check_rows_match(examples: Dataset, family: Dataset) -> None:
     ours, theirs = family.content.shards, examples.content.shards
     if len(ours) != len(theirs):
         raise UsageError(f"{where}: {len(ours)} shards against {len(theirs)}")
+    if family.is_partial:
+        _check_partial(examples, family, where)
+        return
     for label, example in zip(ours, theirs, strict=True):
         for name in ("records", "first_key", "last_key", "key_xor"):
             mine, other = getattr(label, name), getattr(example, name)
@@ -269,3 +374,23 @@ def check_rows_match(examples: Dataset, family: Dataset) -> None:
                 raise UsageError(
                     f"{where}: {name} of {label.name} is {mine} and of {example.name} {other}"
                 )
+
+
+def _check_partial(examples: Dataset, family: Dataset, where: str) -> None:
+    for number, shard in enumerate(family.shards):
+        selection, example = shard.index.selection, examples.shards[number]
+        assert selection is not None
+        if selection.records != example.summary.records:
+            raise UsageError(
+                f"{where}: {shard.summary.name} labels some of {selection.records} rows and "
+                f"{example.summary.name} has {example.summary.records}"
+            )
+        rows = selection.rows()
+        wrong = np.flatnonzero((example.index.keys[rows] != shard.index.keys).any(1))
+        if wrong.size:
+            at = int(wrong[0])
+            raise UsageError(
+                f"{where}: row {at} of {shard.summary.name} has key "
+                f"{shard.index.keys[at].tobytes().hex()} and row {rows[at]} of "
+                f"{example.summary.name} {example.index.keys[rows[at]].tobytes().hex()}"
+            )

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from typing import Literal
 
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.records.errors import FIX, FIX_JSON
@@ -28,7 +29,7 @@ SHOWN = 3  # foreign files named in full; more would hide the way out
 def own_names(job: Job) -> set[str]:
     """Returns the names of all files of a finished dataset directory."""
     shards = (shard_files(job.name, i, job.num_shards) for i in range(job.num_shards))
-    return {MANIFEST, JOB, *(name for files in shards for name in files)}
+    return {MANIFEST, JOB, *job.attachments, *(name for files in shards for name in files)}
 
 
 def foreign_files(directory: str, job: Job) -> list[str]:
@@ -45,20 +46,32 @@ def describe_foreign(names: list[str], job: Job) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def check_files(directory: str, content: Content) -> None:
+def check_files(
+    directory: str, content: Content, *, temporary: Literal["refused", "allowed"] = "refused"
+) -> None:
     """Checks presence, sizes and JSON of every listed file, and that there are no others.
+
+    Args:
+      directory: of the dataset.
+      content: what its manifest says.
+      temporary: whether other processes may be writing the same files still.
 
     Raises:
       LimbeckError: naming the first file, what was expected and what was found.
     """
-    for problem in file_problems(directory, content):
+    for problem in file_problems(directory, content, temporary=temporary):
         raise LimbeckError(problem)
 
 
-def file_problems(directory: str, content: Content) -> Iterator[str]:
+def file_problems(
+    directory: str, content: Content, *, temporary: Literal["refused", "allowed"] = "refused"
+) -> Iterator[str]:
     """Yields a line for each file that is missing, of another size, changed, or not listed."""
     job = content.job
-    extra = sorted(set(os.listdir(directory)) - own_names(job))
+    own = own_names(job)
+    extra = sorted(set(os.listdir(directory)) - own)
+    if temporary == "allowed":
+        extra = [name for name in extra if final_name(name) not in own]
     if extra:
         yield (
             f"{directory}: holds files that its manifest does not list: "
@@ -69,6 +82,8 @@ def file_problems(directory: str, content: Content) -> Iterator[str]:
         path = os.path.join(directory, name)
         fix = FIX_JSON if name == JOB else FIX
         yield from _size_problems(path, len(expected), fix) or _byte_problems(path, expected, fix)
+    for name, described in content.attachments.items():
+        yield from _size_problems(os.path.join(directory, name), described["bytes"], FIX_JSON)
     for shard in content.shards:
         for name, size in ((shard.name, shard.bytes), (shard.index_name, shard.index_bytes)):
             yield from _size_problems(os.path.join(directory, name), size, FIX)

@@ -14,7 +14,7 @@ import resource
 import secrets
 import shutil
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from limbeck.config.errors import LimbeckError, UsageError
 
@@ -161,20 +161,32 @@ def scratch_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def locked_file(path: str | os.PathLike[str], *, what: str) -> Iterator[None]:
-    """Holds an exclusive lock on a file that exists, as long as the block runs.
+def locked_file(
+    path: str | os.PathLike[str],
+    *,
+    what: str,
+    mode: Literal["exclusive", "shared"] = "exclusive",
+) -> Iterator[None]:
+    """Holds a lock on a file that exists, as long as the block runs.
 
     The lock is advisory and of `flock`: the system lets go of it however the process ends. Where
     the file system knows no locks there is none, with a warning.
 
+    Args:
+      path: the file.
+      what: the thing that is in use, for the message.
+      mode: exclusive: nobody else may hold it. shared: nobody else may hold it exclusively.
+
     Raises:
-      UsageError: another process holds it; `what` names the thing that is in use.
+      UsageError: another process holds it.
+      FileNotFoundError: there is no such file (any more).
     """
     path = os.fspath(path)
+    kind = fcntl.LOCK_SH if mode == "shared" else fcntl.LOCK_EX
     while True:
         with open(path, "r+b") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError(
                     f"{what} is in use by {_lock_holder(file.fileno())}; wait for it, or choose "

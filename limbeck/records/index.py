@@ -10,7 +10,9 @@
 Columns: `key` u8 (n, 16); `crc` u32 (n,), the payload's CRC as the record stores it: a record that
 is whole but not the one written in that row (swapped, repeated, from another run) is recognised by
 it on every read; `length` u32 (n,), tokens, where given; `offset` u64 (n + 1,), of variable
-layouts.
+layouts; `present` u64 (w,) and `rank` u32 (w,), of families that label some of the parent's rows:
+a bitmap over these rows, and the set bits before each word. Their header also has
+`parent_records`.
 
 The header's SHA-256 of the data ties the index to the manifest: an index of another run with the
 same name does not fit, at the cost of one CRC and no SHA-256 when a dataset is opened.
@@ -31,6 +33,7 @@ import numpy.typing as npt
 from limbeck.config.errors import LimbeckError
 from limbeck.records.canonical import canonical, parse
 from limbeck.records.errors import FIX
+from limbeck.records.selection import Selection, num_words
 from limbeck.records.shard import ShardSummary
 
 __all__ = ["Index", "encode_index", "read_index"]
@@ -41,7 +44,14 @@ PREFIX = struct.Struct("<8sII")
 ALIGNMENT = 64
 CRC_BYTES = 4
 CHUNK_BYTES = 1 << 20
-DTYPES = {"key": "u1", "crc": "<u4", "length": "<u4", "offset": "<u8"}
+DTYPES = {
+    "key": "u1",
+    "crc": "<u4",
+    "length": "<u4",
+    "offset": "<u8",
+    "present": "<u8",
+    "rank": "<u4",
+}
 
 Array = npt.NDArray[Any]
 
@@ -58,9 +68,18 @@ class Index:
     """(n,) tokens of each row; None where the writer was not told."""
     offsets: npt.NDArray[np.uint64] | None
     """(n + 1,) byte offsets of the records; None for a fixed stride."""
+    selection: Selection | None = None
+    """Which rows of the parent's shard these are; None where they are all."""
 
 
-def encode_index(columns: Mapping[str, Array], *, name: str, size: int, sha256: str) -> bytes:
+def encode_index(
+    columns: Mapping[str, Array],
+    *,
+    name: str,
+    size: int,
+    sha256: str,
+    selection: Selection | None = None,
+) -> bytes:
     """Returns the bytes of an index file.
 
     Args:
@@ -68,9 +87,16 @@ def encode_index(columns: Mapping[str, Array], *, name: str, size: int, sha256: 
       name: file name of the data.
       size: bytes of the data.
       sha256: of the data, hex.
+      selection: which rows of the parent's shard they are; None where they are all.
     """
+    parent_records = None
+    if selection is not None:
+        columns = {**columns, "present": selection.present, "rank": selection.ranks}
+        parent_records = selection.records
     shapes = {column: columns[column].shape for column in DTYPES if column in columns}
-    header = canonical(_header(shapes, name=name, size=size, sha256=sha256))
+    header = canonical(
+        _header(shapes, name=name, size=size, sha256=sha256, parent_records=parent_records)
+    )
     data = bytearray(PREFIX.pack(MAGIC, VERSION, len(header)) + header)
     for column, dtype in DTYPES.items():
         if column in columns:
@@ -98,20 +124,34 @@ def read_index(path: str, summary: ShardSummary, *, is_variable: bool, stride: i
         _check_crc(file.fileno(), size, path)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     columns = _map_columns(mapped, summary, path, is_variable=is_variable)
+    selection = None
+    if "present" in columns:
+        records = _parent_records(parse(_header_bytes(mapped), path)) or 0
+        selection = Selection(records=records, present=columns["present"], ranks=columns["rank"])
+        if problem := selection.problem(summary.records):
+            raise LimbeckError(f"{path}: {problem}; {FIX}")
     index = Index(
         keys=columns["key"],
         crcs=columns["crc"],
         lengths=columns.get("length"),
         offsets=columns.get("offset"),
+        selection=selection,
     )
     _check_extent(index, summary, path, stride=stride)
     return index
 
 
 def _header(
-    shapes: Mapping[str, tuple[int, ...]], *, name: str, size: int, sha256: str
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    name: str,
+    size: int,
+    sha256: str,
+    parent_records: int | None,
 ) -> dict[str, Any]:
+    partial = {} if parent_records is None else {"parent_records": parent_records}
     return {
+        **partial,
         "columns": [
             {"dtype": np.dtype(DTYPES[column]).name, "name": column, "shape": list(shape)}
             for column, shape in shapes.items()
@@ -145,18 +185,22 @@ def _map_columns(
     if version != VERSION:
         raise LimbeckError(f"{path}: index version {version}; this program reads {VERSION}")
     at = PREFIX.size + header_bytes
-    found = parse(mapped[PREFIX.size : at], path)
+    found = parse(_header_bytes(mapped), path)
     names = {"key", "crc", "offset"} if is_variable else {"key", "crc"}
     if _has_lengths(found):
         names.add("length")
     records = summary.records
     shapes = {"key": (records, 16), "crc": (records,), "length": (records,)}
     shapes["offset"] = (records + 1,)
+    if (parent_records := _parent_records(found)) is not None:
+        names |= {"present", "rank"}
+        shapes["present"] = shapes["rank"] = (num_words(parent_records),)
     expected = _header(
         {column: shapes[column] for column in DTYPES if column in names},
         name=summary.name,
         size=summary.bytes,
         sha256=summary.sha256,
+        parent_records=parent_records,
     )
     if found != expected:
         raise LimbeckError(
@@ -174,6 +218,16 @@ def _map_columns(
         name: np.ndarray(shapes[name], DTYPES[name], buffer=mapped, offset=start)
         for name, start in starts.items()
     }
+
+
+def _header_bytes(mapped: mmap.mmap) -> bytes:
+    size = PREFIX.unpack_from(mapped)[2]
+    return mapped[PREFIX.size : PREFIX.size + size]
+
+
+def _parent_records(header: Any) -> int | None:
+    value = header.get("parent_records") if isinstance(header, dict) else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def _has_lengths(header: Any) -> bool:

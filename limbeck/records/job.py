@@ -6,18 +6,40 @@ Anything else found in the directory is refused, with a list of what differs.
 
 import dataclasses
 import functools
+import hashlib
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.records.canonical import canonical, differences, parse_canonical, plain, sha256_of
 from limbeck.records.errors import FormatError
+from limbeck.records.files import is_temporary
 from limbeck.records.layout import DIGEST, Layout
-from limbeck.records.shard import DATASET_NAME, MAX_SHARDS, ShardSummary
+from limbeck.records.shard import DATASET_NAME, MAX_SHARDS, SHARD_FILE, ShardSummary
 
-__all__ = ["FORMAT_VERSION", "KINDS", "Job", "check_format", "seal", "unseal"]
+__all__ = [
+    "FORMAT_VERSION",
+    "KINDS",
+    "Job",
+    "check_format",
+    "describe_attachments",
+    "seal",
+    "unseal",
+]
 
 FORMAT_VERSION = 1
 KINDS = ("documents", "examples", "labels")
+ATTACHMENT_NAME = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)+")
+RESERVED = ("manifest.json", "job.json")
+
+
+def describe_attachments(contents: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    """Returns name -> {bytes, sha256} of files that lie beside a dataset's shards."""
+    return {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in sorted(contents.items())
+    }
 
 
 def seal(value: dict[str, Any]) -> bytes:
@@ -81,6 +103,8 @@ class Job:
     """Teacher fingerprint and shape; None where there is none."""
     seed: int | None
     """Seed of every random choice; None where there is none."""
+    attachments: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """File name -> {bytes, sha256} of what lies beside the shards, such as a decoder matrix."""
 
     def __post_init__(self) -> None:
         """Refuses names that are no file names, unknown kinds, and what JSON cannot hold."""
@@ -96,7 +120,7 @@ class Job:
             raise ValueError(f"a labels layout needs the field {DIGEST}")
         if self.seed is not None and type(self.seed) is not int:
             raise ValueError(f"seed is {self.seed!r}; it must be an integer or None")
-        for name in ("settings", "parents", "tokenizer", "teacher"):
+        for name in ("settings", "parents", "tokenizer", "teacher", "attachments"):
             value = getattr(self, name)
             may_be_none = name in ("tokenizer", "teacher")
             if not isinstance(value, dict) and not (may_be_none and value is None):
@@ -105,10 +129,14 @@ class Job:
         for role, dataset_id in self.parents.items():
             if not isinstance(dataset_id, str):
                 raise ValueError(f"parents.{role} is {dataset_id!r}; it must be a dataset id")
+        for name, described in self.attachments.items():
+            _check_attachment(name, described)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the job as a JSON object."""
+        """Returns the job as a JSON object; attachments only where there are any."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if not self.attachments:
+            del fields["attachments"]
         return {**fields, "format_version": FORMAT_VERSION, "layout": self.layout.to_json()}
 
     @functools.cached_property
@@ -146,6 +174,22 @@ class Job:
         if value["job"] != self.fingerprint:
             raise LimbeckError(f"{where}: written by another job (other settings, same names)")
         return ShardSummary.from_json(value["shard"], where)
+
+
+def _check_attachment(name: str, described: Any) -> None:
+    taken = name in RESERVED or SHARD_FILE.fullmatch(name) or is_temporary(name)
+    if not ATTACHMENT_NAME.fullmatch(name) or taken:
+        raise ValueError(
+            f"attachment {name!r}: use a-z, 0-9, _ and -, with a suffix, as in tensors.safetensors"
+        )
+    good = (
+        isinstance(described, dict)
+        and described.keys() == {"bytes", "sha256"}
+        and type(described["bytes"]) is int
+        and isinstance(described["sha256"], str)
+    )
+    if not good:
+        raise ValueError(f"attachment {name!r}: expected bytes and sha256, got {described!r}")
 
 
 def _by_name(job: dict[str, Any]) -> dict[str, Any]:

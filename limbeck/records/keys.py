@@ -23,6 +23,7 @@ __all__ = [
     "DIGEST_BYTES",
     "KEY_BYTES",
     "Key",
+    "chosen",
     "input_digest",
     "key_rows",
     "make_key",
@@ -37,6 +38,7 @@ __all__ = [
 KEY_BYTES = 16
 DIGEST_BYTES = 8
 DIGEST_DOMAIN = b"limbeck-input-1"
+CHOICE_DOMAIN = b"limbeck-chosen-1"  # at most 16 bytes: BLAKE2b's personalisation
 
 Uint8 = npt.NDArray[np.uint8]
 
@@ -129,6 +131,39 @@ def row_order(keys: Uint8) -> npt.NDArray[np.int64]:
     """Returns the permutation (N,) that sorts rows by (order_hash, key), as inside a shard."""
     columns = _keys_array(keys).view(">u8")  # (N, 2): big-endian halves compare like the bytes
     return np.lexsort((columns[:, 1], columns[:, 0], order_hashes(keys)))
+
+
+def chosen(keys: Uint8, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Returns which rows belong to a fraction of a dataset, by a hash of (seed, key) alone.
+
+    The choice is that of no order, shard or worker; of two fractions with one seed the smaller is
+    part of the larger. It has nothing to do with `order_hash`: every shard gives its share.
+
+    Args:
+      keys: (N, 16).
+      fraction: in (0, 1]; 1 chooses all.
+      seed: any integer.
+
+    Returns:
+      bool (N,).
+
+    Raises:
+      ValueError: the fraction is outside (0, 1].
+    """
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"fraction is {fraction!r}; it must be in (0, 1]")
+    data = _keys_array(keys).tobytes()
+    if fraction == 1.0:
+        return np.ones(len(keys), np.bool_)
+    salt = hashlib.sha256(str(seed).encode()).digest()[: hashlib.blake2b.SALT_SIZE]
+    digests = b"".join(
+        hashlib.blake2b(
+            data[i : i + KEY_BYTES], digest_size=8, salt=salt, person=CHOICE_DOMAIN
+        ).digest()
+        for i in range(0, len(data), KEY_BYTES)
+    )
+    limit = int(fraction * 2.0**64)  # exact: a double times a power of two, rounded down
+    return np.frombuffer(digests, ">u8").astype(np.uint64) < np.uint64(limit)
 
 
 def input_digest(

@@ -55,6 +55,8 @@ class Content:
     """Seed of every random choice; None where there is none."""
     accounting: dict[str, Any] | None = None
     """Items in, kept, and filtered by reason; None where nobody counted."""
+    attachments: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """File name -> {bytes, sha256} of what lies beside the shards; in JSON only if there is any."""
 
     def __post_init__(self) -> None:
         """Checks the job's part, the accounting, and that shards have the names they must have."""
@@ -78,6 +80,7 @@ class Content:
             tokenizer=self.tokenizer,
             teacher=self.teacher,
             seed=self.seed,
+            attachments=self.attachments,
         )
 
     @property
@@ -95,6 +98,8 @@ class Content:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields["layout"] = self.layout.to_json()
         fields["shards"] = [shard.to_json() for shard in self.shards]
+        if not self.attachments:
+            del fields["attachments"]
         return {**fields, "totals": self.totals}
 
     @classmethod
@@ -105,6 +110,8 @@ class Content:
           LimbeckError: a field is missing, unknown, impossible, or does not fit the others.
         """
         names = {field.name for field in dataclasses.fields(cls)} | {"totals"}
+        if isinstance(value, dict) and not value.get("attachments"):
+            names.remove("attachments")
         if not isinstance(value, dict) or value.keys() != names:
             found = sorted(value) if isinstance(value, dict) else value
             raise LimbeckError(f"{where}: expected the fields {sorted(names)}, found {found!r}")

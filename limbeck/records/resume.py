@@ -1,5 +1,6 @@
 """What an earlier run left in a directory, and how much of it a run of the same job may keep."""
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -11,7 +12,7 @@ from limbeck.records.job import Job, unseal
 from limbeck.records.manifest import read_manifest
 from limbeck.records.shard import ShardSummary, shard_files
 
-__all__ = ["check_taken", "finished_shards", "job_there", "read_summary"]
+__all__ = ["Found", "check_taken", "finished_shards", "job_there", "read_summary"]
 
 LOG = logging.getLogger(__name__)
 
@@ -51,25 +52,44 @@ def check_taken(directory: str, job: Job) -> None:
         raise LimbeckError(f"{path}: the directory was taken by another job meanwhile")
 
 
-def finished_shards(directory: str, job: Job) -> dict[int, ShardSummary]:
-    """Returns the shards of `job` that are finished, each byte of them read and hashed.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """What is there of a job's shards."""
 
-    One whose bytes are not what its JSON says is left out, with a warning.
+    done: dict[int, ShardSummary]
+    """The finished ones."""
+    damaged: list[int]
+    """Those whose bytes are not what their JSON says."""
+
+
+def finished_shards(directory: str, job: Job, share: tuple[int, int] = (0, 1)) -> Found:
+    """Looks for the finished shards of `job`; each byte of them is read and hashed.
+
+    A damaged one is told of by a warning.
+
+    Args:
+      directory: of the dataset.
+      job: what it is being filled with.
+      share: (i, n): reads the data of every n-th shard from the i-th on only.
     """
-    done = {}
+    first, step = share
+    found = Found(done={}, damaged=[])
     for index in range(job.num_shards):
         try:
             summary = read_summary(directory, job, index)
             if summary is None:
+                continue
+            found.done[index] = summary
+            if index % step != first % step:
                 continue
             _check_bytes(os.path.join(directory, summary.name), summary.bytes, summary.sha256)
             index_path = os.path.join(directory, summary.index_name)
             _check_bytes(index_path, summary.index_bytes, summary.index_sha256)
         except LimbeckError as error:
             LOG.warning("%s; the shard will be written again", error)
-            continue
-        done[index] = summary
-    return done
+            found.done.pop(index, None)
+            found.damaged.append(index)
+    return found
 
 
 def read_summary(directory: str, job: Job, index: int) -> ShardSummary | None:

@@ -83,6 +83,15 @@ class ShardReader:
         assert offsets is not None  # read_index has checked
         return int(offsets[row]), int(offsets[row + 1] - offsets[row])
 
+    def extents(self, rows: Int64) -> tuple[Int64, Int64]:
+        """Returns the byte offsets (n,) and framed lengths (n,) of rows (n,) of the shard."""
+        if self.codec is not None:
+            return rows * self.codec.stride, np.full(len(rows), self.codec.stride, np.int64)
+        offsets = self.index.offsets
+        assert offsets is not None
+        begins = offsets[rows].astype(np.int64)
+        return begins, offsets[rows + 1].astype(np.int64) - begins
+
     def read_into(self, rows: Int64, places: Int64, out: Uint8) -> None:
         """Reads framed records of a fixed stride into rows `places` of `out`, unchecked.
 
@@ -92,19 +101,31 @@ class ShardReader:
           out: uint8 (any, stride).
         """
         assert self.codec is not None
+        self.scatter(rows, places * self.codec.stride, out.reshape(-1))
+
+    def scatter(self, rows: Int64, targets: Int64, out: Uint8) -> None:
+        """Reads framed records of any layout to bytes `targets` of `out`, unchecked.
+
+        Args:
+          rows: (n,) ascending rows of the shard.
+          targets: (n,) first byte of each in `out`.
+          out: uint8 (any,).
+        """
         try:
-            self._scatter(rows, places, out, self.codec.stride)
+            self._scatter(*self.extents(rows), targets, out)
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.path) from error
 
-    def _scatter(self, rows: Int64, places: Int64, out: Uint8, stride: int) -> None:
-        buffer = memoryview(out.reshape(-1))  # type: ignore[arg-type]
+    def _scatter(self, offsets: Int64, sizes: Int64, targets: Int64, out: Uint8) -> None:
+        if not len(offsets):
+            return
+        buffer = memoryview(out)  # type: ignore[arg-type]
         # Runs of rows that are neighbours both in the file and in `out` are read as one.
-        apart = (rows[1:] - rows[:-1] != 1) | (places[1:] - places[:-1] != 1)
+        apart = offsets[1:] != (offsets + sizes)[:-1]
+        apart |= targets[1:] != (targets + sizes)[:-1]
         starts = np.concatenate(([0], np.flatnonzero(apart) + 1))
-        counts = np.concatenate((starts[1:], [rows.size])) - starts
-        offsets, sizes = rows[starts] * stride, counts * stride
-        targets = places[starts] * stride
+        sizes = np.add.reduceat(sizes, starts)
+        offsets, targets = offsets[starts], targets[starts]
         near = offsets[1:] - (offsets + sizes)[:-1] <= MERGE_GAP_BYTES
         runs = zip(offsets.tolist(), sizes.tolist(), targets.tolist(), strict=True)
         if not near.any():

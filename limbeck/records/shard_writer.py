@@ -18,6 +18,7 @@ from limbeck.records.index import encode_index
 from limbeck.records.job import Job
 from limbeck.records.keys import shards_of, split_key
 from limbeck.records.layout import Layout
+from limbeck.records.selection import Selection
 from limbeck.records.shard import NO_KEY, ShardSummary, key_xor, shard_files
 from limbeck.records.sorted_rows import RowBatch, SortedRows, SortedRuns, sort_batch
 
@@ -39,20 +40,38 @@ class Written:
 
 
 def write_shard_files(
-    directory: str, job: Job, index: int, batches: Iterable[RowBatch]
+    directory: str,
+    job: Job,
+    index: int,
+    batches: Iterable[RowBatch],
+    selection: Selection | None = None,
 ) -> ShardSummary:
-    """Writes data, index and JSON of shard `index`; see `DatasetWriter.write_batches`."""
+    """Writes data, index and JSON of shard `index`; see `DatasetWriter.write_batches`.
+
+    Args:
+      directory: of the dataset.
+      job: what it is being filled with.
+      index: number of the shard.
+      batches: its rows.
+      selection: which rows of the parent's shard they are; None where they are all.
+    """
     data_name, index_name, json_name = shard_files(job.name, index, job.num_shards)
     data_path = os.path.join(directory, data_name)
     with contextlib.ExitStack() as stack:
         rows = _sorted(job.layout, batches, data_path, stack)
         _check_keys(job, index, rows.keys)
+        if selection is not None and selection.num_rows != len(rows.keys):
+            raise ValueError(
+                f"{data_name}: {len(rows.keys)} rows and {selection.num_rows} rows of the parent"
+            )
         written = _write_data(data_path, job.layout, rows)
     columns = {"key": rows.keys, **written.columns}
     if rows.lengths is not None:
         columns["length"] = rows.lengths
     size, sha256 = written.size, written.sha256
-    index_bytes = encode_index(columns, name=data_name, size=size, sha256=sha256)
+    index_bytes = encode_index(
+        columns, name=data_name, size=size, sha256=sha256, selection=selection
+    )
     atomic_write(os.path.join(directory, index_name), index_bytes)
     keys = rows.keys
     summary = ShardSummary(

@@ -28,7 +28,17 @@ def summary_lines(dataset: Dataset) -> Iterator[str]:
     yield f"record       {f'{codec.stride:,} bytes' if codec else 'variable length'}"
     for number, field in enumerate(content.layout.fields):
         yield f"{'fields' if number == 0 else '':<12} {field}"
-    for name in ("settings", "parents", "tokenizer", "teacher", "seed", "accounting"):
+    if dataset.is_partial:
+        yield f"labels       {dataset.num_rows:,} of the {dataset.parent_starts[-1]:,} rows"
+    for name in (
+        "settings",
+        "parents",
+        "tokenizer",
+        "teacher",
+        "seed",
+        "accounting",
+        "attachments",
+    ):
         value = getattr(content, name)
         if value not in (None, {}):
             yield f"{name:<12} {_json(value)}"

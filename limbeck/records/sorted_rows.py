@@ -19,13 +19,15 @@ import numpy.typing as npt
 from limbeck.config.errors import LimbeckError
 from limbeck.records.keys import key_rows, row_order
 from limbeck.records.layout import Layout
+from limbeck.records.packed_rows import PackedRows
 from limbeck.records.rows import FixedRows, encode_record, field_bytes, stack_records
 from limbeck.records.tfrecord import FOOTER_BYTES, frame
 
 __all__ = ["Chunk", "RowBatch", "Rows", "SortedRows", "SortedRuns", "sort_batch"]
 
 Array = npt.NDArray[Any]
-# Fixed layouts: field -> array (N, *shape), or one dict a record; variable ones: dicts only.
+# One dict a record; or field -> array (N, *shape), where `bytes` fields of shape () are object
+# arrays (N,) of bytes. Layouts with texts or lists: dicts only.
 Rows = Mapping[str, Array] | Sequence[Mapping[str, Any]]
 CHUNK_BYTES = 1 << 25  # encoded at a time, so that a batch needs no second copy in memory
 
@@ -35,7 +37,7 @@ class RowBatch:
     """Some rows of a shard, in any order."""
 
     rows: Rows
-    """Columns of a fixed layout, or one dict a record."""
+    """Columns of a layout without texts and lists, or one dict a record."""
     lengths: npt.ArrayLike | None = None
     """(N,) tokens of each row; None leaves the column out of the index."""
     labelled_positions: int = 0
@@ -75,6 +77,7 @@ def sort_batch(layout: Layout, batch: RowBatch) -> SortedRows:
       ValueError: a field is missing, unknown, or of another dtype or shape.
     """
     table = _table(layout, batch.rows)
+    is_fixed = layout.stride_is_fixed and isinstance(table, dict)
     keys = table["key"] if isinstance(table, dict) else _record_keys(layout, table)
     order = row_order(keys)
     lengths = batch.lengths
@@ -83,7 +86,7 @@ def sort_batch(layout: Layout, batch: RowBatch) -> SortedRows:
         lengths=None if lengths is None else _length_column(lengths, len(keys))[order],
         labelled_positions=int(batch.labelled_positions),
         chunks=_fixed_chunks(layout, table, order)
-        if isinstance(table, dict)
+        if is_fixed and isinstance(table, dict)
         else _variable_chunks(layout, table, order),
     )
 
@@ -189,12 +192,17 @@ def _fixed_chunks(layout: Layout, table: Mapping[str, Array], order: Array) -> I
 
 
 def _variable_chunks(
-    layout: Layout, records: Sequence[Mapping[str, Any]], order: Array
+    layout: Layout, table: Mapping[str, Array] | Sequence[Mapping[str, Any]], order: Array
 ) -> Iterator[Chunk]:
     framed: list[bytes] = []
     size = 0
     for row in order.tolist():
-        framed.append(frame(encode_record(layout, records[row])))
+        record = (
+            {name: values[row] for name, values in table.items()}
+            if isinstance(table, Mapping)
+            else table[row]
+        )
+        framed.append(frame(encode_record(layout, record)))
         size += len(framed[-1])
         if size >= CHUNK_BYTES:
             yield _variable_chunk(framed)
@@ -213,13 +221,11 @@ def _variable_chunk(framed: Sequence[bytes]) -> Chunk:
 
 
 def _table(layout: Layout, rows: Rows) -> dict[str, Array] | Sequence[Mapping[str, Any]]:
-    """Returns fixed rows as checked arrays (N, *shape), variable ones as they are."""
-    if not layout.stride_is_fixed:
-        if isinstance(rows, Mapping):
-            raise ValueError("rows: the layout has variable fields; give one dict a record")
-        return rows
+    """Returns columns as checked arrays (N, *shape), variable records as they are."""
     if not isinstance(rows, Mapping):
-        return stack_records(layout, rows)
+        return stack_records(layout, rows) if layout.stride_is_fixed else rows
+    if not PackedRows.fits(layout):
+        raise ValueError("rows: the layout has texts or lists; give one dict a record")
     if rows.keys() != set(layout.names):
         raise ValueError(
             f"rows have the fields {', '.join(sorted(rows))}; expected {', '.join(layout.names)}"
@@ -227,7 +233,9 @@ def _table(layout: Layout, rows: Rows) -> dict[str, Array] | Sequence[Mapping[st
     table = {name: np.asarray(values) for name, values in rows.items()}
     num_rows = len(table["key"]) if table["key"].ndim else 0
     for field in layout.fields:
-        found, dtype = table[field.name], field.numpy_dtype
+        found, dtype = table[field.name], np.dtype(object)
+        if field.size_is_fixed:
+            dtype = field.numpy_dtype
         if found.dtype != dtype or found.shape != (num_rows, *field.shape):
             raise ValueError(
                 f"field {field.name}: expected {dtype.name} {(num_rows, *field.shape)}, "

@@ -10,7 +10,7 @@ import numpy as np
 from limbeck.config.errors import LimbeckError
 from limbeck.records.dataset import Dataset, check_rows_match
 from limbeck.records.directory import file_problems, read_finished
-from limbeck.records.errors import FIX
+from limbeck.records.errors import FIX, FIX_JSON
 from limbeck.records.examples import check_examples
 from limbeck.records.keys import input_digest, row_order, shards_of
 from limbeck.records.manifest import Content
@@ -50,6 +50,14 @@ def verify(
     codec = FixedRows(content.layout) if content.layout.stride_is_fixed else None
     first_rows = np.cumsum([0, *(shard.records for shard in content.shards)]).tolist()
 
+    def check_attachment(name: str) -> str | None:
+        path, described = os.path.join(directory, name), content.attachments[name]
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found == described["sha256"]:
+            return None
+        return f"{path}: expected SHA-256 {described['sha256']}, found {found}; {FIX_JSON}"
+
     def check(number: int) -> str | None:
         shard = None
         try:
@@ -72,7 +80,10 @@ def verify(
 
     # Hashing gives up the interpreter lock, so shards are checked side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = pool.map(check, range(len(content.shards)))
+        found = [
+            *pool.map(check_attachment, [] if quick else sorted(content.attachments)),
+            *pool.map(check, range(len(content.shards))),
+        ]
         return tuple(problem for problem in found if problem is not None)
 
 
@@ -88,9 +99,11 @@ def verify_digests(examples: Dataset, family: Dataset) -> None:
     """
     check_rows_match(examples, family)
     step = 4096
-    for start in range(0, examples.num_rows, step):
-        rows = np.arange(start, min(start + step, examples.num_rows))
-        inputs, labels = examples.read(rows), family.read(rows)
+    places = family.parent_rows()
+    for start in range(0, family.num_rows, step):
+        own = np.arange(start, min(start + step, family.num_rows))
+        rows = places[own]
+        inputs, labels = examples.read(rows), family.read(own)
         parts = inputs["ids"], inputs["num_tokens"], inputs["segment_split"]
         whole = input_digest(*parts)
         masked = whole
@@ -102,7 +115,7 @@ def verify_digests(examples: Dataset, family: Dataset) -> None:
             at = int(np.flatnonzero(~good)[0])
             found, *known = (d[at].tobytes().hex() for d in (labels["digest"], whole, masked))
             raise LimbeckError(
-                f"{family.directory}: row {rows[at]}: digest {found} is not that of the input in "
+                f"{family.directory}: row {own[at]}: digest {found} is not that of the input in "
                 f"{examples.directory} ({known[0]}, with positions {known[1]}); the label belongs "
                 "to another input: extract the family again"
             )

@@ -18,10 +18,12 @@ harm. The writer is a frozen value: pickle it and send it to the workers.
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from limbeck.config.errors import LimbeckError, UsageError
@@ -34,11 +36,12 @@ from limbeck.records.directory import (
     own_names,
 )
 from limbeck.records.files import atomic_write, create_once, locked_file, remove_leftovers
-from limbeck.records.job import Job
+from limbeck.records.job import Job, describe_attachments
 from limbeck.records.layout import Layout
 from limbeck.records.manifest import MANIFEST, Content, Manifest, Provenance, read_manifest
 from limbeck.records.resume import check_taken, finished_shards, job_there, read_summary
-from limbeck.records.shard import ShardSummary
+from limbeck.records.selection import Selection
+from limbeck.records.shard import ShardSummary, shard_files
 from limbeck.records.shard_writer import write_shard_files
 from limbeck.records.sorted_rows import RowBatch, Rows
 
@@ -70,13 +73,18 @@ class DatasetWriter:
     """Teacher fingerprint and shape."""
     seed: int | None = None
     """Seed of every random choice."""
+    attachments: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """File name -> content of what lies beside the shards, such as a decoder matrix."""
+    shared: bool = False
+    """Whether other processes write here too, perhaps the same shards at the same time: then their
+    files in the making are left alone, and that one of them was faster is no error."""
 
     def __post_init__(self) -> None:
         """Checks the settings by making the job of them."""
         object.__setattr__(self, "directory", os.fspath(self.directory))
         _ = self.job
 
-    @property
+    @functools.cached_property  # attachments are hashed for it
     def job(self) -> Job:
         """Every setting that decides the bytes."""
         return Job(
@@ -89,6 +97,7 @@ class DatasetWriter:
             tokenizer=None if self.tokenizer is None else dict(self.tokenizer),
             teacher=None if self.teacher is None else dict(self.teacher),
             seed=self.seed,
+            attachments=describe_attachments(self.attachments),
         )
 
     def check(self) -> None:
@@ -129,7 +138,7 @@ class DatasetWriter:
             )
 
     def open(self) -> None:
-        """Makes the directory and takes it for this job.
+        """Makes the directory, takes it for this job, and writes the attachments.
 
         Raises:
           UsageError: as `check` does.
@@ -143,6 +152,8 @@ class DatasetWriter:
         if not os.path.exists(path):
             create_once(path, self.job.to_bytes())
             self.check()  # another job may have been faster
+        for name, data in self.attachments.items():
+            _write_if_other(os.path.join(self.directory, name), data)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -172,18 +183,42 @@ class DatasetWriter:
                 f"{self.directory}: {MANIFEST} is another run's: {'; '.join(differs)}; "
                 "choose another --out or delete the directory"
             )
-        check_files(self.directory, manifest.content)
+        if not self.shared:
+            self.remove_leftovers()  # of a worker that was killed while others completed it
+        check_files(self.directory, manifest.content, temporary=self._temporary)
         return manifest
 
-    def done_shards(self) -> dict[int, ShardSummary]:
+    def has_shard(self, index: int) -> bool:
+        """Says whether the JSON of a shard is there, which is written last; reads no data."""
+        try:
+            return read_summary(self.directory, self.job, index) is not None
+        except LimbeckError:
+            return False  # damaged: to be written again
+
+    def done_shards(self, share: tuple[int, int] = (0, 1)) -> dict[int, ShardSummary]:
         """Returns the finished shards, each byte of them read and hashed.
 
-        Removes leftovers of killed processes, so call it once, before workers start. A shard whose
-        bytes are not what its JSON says is reported as not done, with a warning.
+        Removes leftovers of killed processes unless `shared`, so call it once, before workers
+        start. A shard whose bytes are not what its JSON says is reported as not done, with a
+        warning; if `shared`, its JSON is removed, so that nobody takes it for done.
+
+        Args:
+          share: (i, n): reads the data of every n-th shard from the i-th on, and believes the JSON
+            of the others, whose data n - 1 other workers read.
         """
         job = self.job
-        remove_leftovers(self.directory, own_names(job))
-        return finished_shards(self.directory, job)
+        if not self.shared:
+            self.remove_leftovers()
+        found = finished_shards(self.directory, job, share)
+        for index in found.damaged if self.shared else ():
+            with contextlib.suppress(FileNotFoundError):
+                json_name = shard_files(self.name, index, self.num_shards)[2]
+                os.unlink(os.path.join(self.directory, json_name))
+        return found.done
+
+    def remove_leftovers(self) -> None:
+        """Removes what killed processes left; call it where no other process writes."""
+        remove_leftovers(self.directory, own_names(self.job))
 
     def write_shard(
         self,
@@ -192,6 +227,8 @@ class DatasetWriter:
         *,
         lengths: npt.ArrayLike | None = None,
         labelled_positions: int = 0,
+        parent_rows: npt.ArrayLike | None = None,
+        parent_records: int | None = None,
     ) -> ShardSummary:
         """Writes one shard: data, then index, then its JSON, each whole or not at all.
 
@@ -200,15 +237,28 @@ class DatasetWriter:
           rows: all rows of the shard, in any order; sorted here by (order_hash, key).
           lengths: (N,) tokens of each row, in the order of `rows`; None leaves the column out.
           labelled_positions: positions that carry a label, over all rows.
+          parent_rows: (N,) of a family that labels only some rows: which rows of the parent's
+            shard, numbered from 0, they are; in any order, since keys place them alike in both.
+          parent_records: rows of the parent's shard; goes with `parent_rows`.
 
         Raises:
           LimbeckError: a key occurs twice or belongs to another shard, or the disk is full.
-          ValueError: a field is missing, unknown, or of another dtype or shape.
+          ValueError: a field is missing, unknown, or of another dtype or shape; or the parent's
+            rows are not N different ones of its shard.
         """
         batch = RowBatch(rows=rows, lengths=lengths, labelled_positions=labelled_positions)
-        return self.write_batches(index, [batch])
+        return self.write_batches(
+            index, [batch], parent_rows=parent_rows, parent_records=parent_records
+        )
 
-    def write_batches(self, index: int, batches: Iterable[RowBatch]) -> ShardSummary:
+    def write_batches(
+        self,
+        index: int,
+        batches: Iterable[RowBatch],
+        *,
+        parent_rows: npt.ArrayLike | None = None,
+        parent_records: int | None = None,
+    ) -> ShardSummary:
         """Writes one shard as `write_shard` does, of rows that come in batches.
 
         No more than two batches and the shard's index are held in memory; the bytes do not depend
@@ -218,6 +268,8 @@ class DatasetWriter:
         Args:
           index: number of the shard.
           batches: all rows of the shard, in any order.
+          parent_rows: as for `write_shard`, of all batches together.
+          parent_records: as for `write_shard`.
 
         Raises:
           LimbeckError: as `write_shard`.
@@ -225,10 +277,23 @@ class DatasetWriter:
         """
         check_taken(self.directory, self.job)
         if os.path.exists(os.path.join(self.directory, MANIFEST)):
+            if self.shared and (there := read_summary(self.directory, self.job, index)):
+                return there
             raise LimbeckError(
                 f"{self.directory}: complete already; delete {MANIFEST} to write a shard again"
             )
-        return write_shard_files(self.directory, self.job, index, batches)
+        if (parent_rows is None) != (parent_records is None):
+            raise ValueError("parent_rows and parent_records go together")
+        selection = None
+        if parent_rows is not None and parent_records is not None:
+            selection = Selection.of(np.asarray(parent_rows), parent_records)
+        try:
+            return write_shard_files(self.directory, self.job, index, batches, selection)
+        except (LimbeckError, FileNotFoundError):
+            # Whoever completed the dataset meanwhile has cleared our files away.
+            if self.shared and (there := read_summary(self.directory, self.job, index)):
+                return there
+            raise
 
     def finish(
         self, accounting: Mapping[str, Any] | None = None, provenance: Provenance | None = None
@@ -262,19 +327,42 @@ class DatasetWriter:
             teacher=job.teacher,
             seed=self.seed,
             accounting=None if accounting is None else dict(accounting),
+            attachments=job.attachments,
         )
-        remove_leftovers(self.directory, own_names(job))
-        check_files(self.directory, content)
-        return self._commit(Manifest(content=content, provenance=provenance or Provenance()))
+        if not self.shared:
+            self.remove_leftovers()
+        check_files(self.directory, content, temporary=self._temporary)
+        manifest = self._commit(Manifest(content=content, provenance=provenance or Provenance()))
+        self.remove_leftovers()  # who is still writing a shard once more takes it as it is there
+        return manifest
+
+    @property
+    def _temporary(self) -> Literal["refused", "allowed"]:
+        return "allowed" if self.shared else "refused"
 
     def _commit(self, manifest: Manifest) -> Manifest:
         path = os.path.join(self.directory, MANIFEST)
         try:
             there = read_manifest(self.directory)
         except FileNotFoundError:
-            atomic_write(path, manifest.to_bytes())
-            return manifest
+            try:
+                atomic_write(path, manifest.to_bytes())
+                return manifest
+            except (LimbeckError, FileNotFoundError):
+                if not (self.shared and os.path.exists(path)):
+                    raise
+                there = read_manifest(self.directory)  # cleared away by whoever wrote it first
         if there.id != manifest.id:
             differs = differences(there.content.to_json(), manifest.content.to_json())
             raise LimbeckError(f"{path}: is there and differs: {'; '.join(differs)}; delete it")
         return there
+
+
+def _write_if_other(path: str, data: bytes) -> None:
+    try:
+        with open(path, "rb") as file:
+            if file.read() == data:
+                return
+    except FileNotFoundError:
+        pass
+    atomic_write(path, data)
