@@ -15,11 +15,13 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from limbeck.config.command import before_work
-from limbeck.config.errors import LimbeckError, UsageError
+from limbeck.config.errors import UsageError
 from limbeck.interop.bert import from_examples
 from limbeck.interop.features import check_rows
 from limbeck.interop.first_seed import from_labels
-from limbeck.labels.signals import SparseSignal, from_dict
+from limbeck.labels.family import read_fitted
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import SparseSignal
 from limbeck.records.dataset import Dataset, check_rows_match, open_dataset
 from limbeck.records.example import encode_example
 from limbeck.records.examples import refuse_unmasked
@@ -74,13 +76,13 @@ def export_records(settings: ExportSettings) -> int:
             raise UsageError(f"{out}: there is no directory {out.parent}")
         examples = open_dataset(settings.examples, kind="examples")
         refuse_unmasked(examples.layout, examples=settings.examples, who="the BERT schema")
-        labels, signal = None, None
+        labels, fitted = None, None
         if settings.labels is not None:
             labels = open_dataset(settings.labels, kind="labels")
             check_rows_match(examples, labels)
-            signal = _sparse_signal(labels)
+            fitted = _sparse(labels)
     with atomic_file(out) as file:
-        for record in _records(settings, examples, labels, signal):
+        for record in _records(settings, examples, labels, fitted):
             file.write(frame(encode_example(record)))
     num_rows = examples.num_rows
     examples.close()
@@ -93,7 +95,7 @@ def _records(
     settings: ExportSettings,
     examples: Dataset,
     labels: Dataset | None,
-    signal: SparseSignal | None,
+    fitted: Fitted | None,
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """Yields one dict of features a row, in the order of keys."""
     order = _key_order(examples.keys(np.arange(examples.num_rows)))
@@ -106,25 +108,23 @@ def _records(
 
             rows = examples.read(numbers)
             columns = from_examples(rows, next_sentence=settings.next_sentence, where=where)
-            if labels is not None and signal is not None:
+            if labels is not None and fitted is not None:
                 theirs = labels.read(numbers)
                 another = (theirs["key"] != rows["key"]).any(axis=1)
                 another |= (theirs["digest"] != _digest(rows)).any(axis=1)
                 check_rows(where, (another, f"{labels.directory} labels another input there"))
-                columns |= from_labels(theirs, signal)
+                columns |= from_labels(theirs, fitted)
             for row in range(len(numbers)):
                 yield {name: values[row] for name, values in columns.items()}
             bar.update(len(numbers))
 
 
-def _sparse_signal(labels: Dataset) -> SparseSignal:
-    settings = labels.content.settings.get("signal")
-    if not isinstance(settings, dict):
-        raise LimbeckError(f"{labels.directory}: its manifest does not say which signal it holds")
-    signal = from_dict(settings, where=labels.directory)
-    if not isinstance(signal, SparseSignal):
-        raise UsageError(f"{labels.directory}: holds a {signal.kind} signal; expected sparse")
-    return signal
+def _sparse(labels: Dataset) -> Fitted:
+    fitted = read_fitted(labels)
+    if not isinstance(fitted.signal, SparseSignal) or labels.is_partial:
+        what = "a part of the rows" if labels.is_partial else f"a {fitted.signal.kind} signal"
+        raise UsageError(f"{labels.directory}: holds {what}; expected sparse labels of all rows")
+    return fitted
 
 
 def _digest(rows: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:

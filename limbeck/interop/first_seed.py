@@ -31,8 +31,10 @@ import numpy.typing as npt
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.interop.bert import BERT_FEATURES, Examples
 from limbeck.interop.features import Schema, check_rows
-from limbeck.labels.signals import SparseSignal, ids_dtype
-from limbeck.labels.sparse import LOWEST_FP16, decode, target
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import SparseSignal
+from limbeck.labels.sparse import LOWEST_FP16, decode, from_records, target
+from limbeck.records.examples import ids_dtype
 from limbeck.records.keys import input_digest
 
 __all__ = ["FIRST_SEED", "PROBABILITIES", "TOP_IDS", "from_labels", "kept_ids", "to_labels"]
@@ -120,28 +122,35 @@ def to_labels(
     return labels
 
 
-def from_labels(labels: Mapping[str, Array], signal: SparseSignal) -> dict[str, Array]:
+def from_labels(labels: Mapping[str, Array], fitted: Fitted) -> dict[str, Array]:
     """Turns rows of a sparse family into the two features of labelled records.
 
     Args:
       labels: one array (n, ...) a field of the family.
-      signal: the family's signal.
+      fitted: the family's codec.
 
     Raises:
-      UsageError: temperature 1 is not in the family's grid.
+      UsageError: temperature 1 is not in the family's grid, or heads have unlike lengths.
     """
+    signal = fitted.signal
+    assert isinstance(signal, SparseSignal)  # the caller sees to it
+    if signal.is_ragged:
+        raise UsageError(
+            "the family keeps ids by a threshold, as many as there are; the first seed's records "
+            "hold equally many everywhere: extract one with k alone"
+        )
     if 1.0 not in signal.temperatures:
         raise UsageError(
             f"the family's temperatures are {list(signal.temperatures)}; the first seed's records "
             "hold probabilities at temperature 1, which are not in it"
         )
     n, slots, k = labels["ids"].shape
-    real = np.arange(slots) < labels["num_positions"].astype(np.int64)[:, None]
-    used = {name: labels[name][real] for name in ("ids", "logits", "log_tail")}
-    log_p = target(decode(used, temperatures=signal.temperatures), temperature=1.0)[:, :k]
+    arrays, where = from_records(fitted, labels)
+    log_p = target(decode(fitted, arrays), temperature=1.0)[:, :k]
     probabilities = np.zeros((n, slots, k), np.float32)
-    probabilities[real] = np.exp(log_p)
-    top_ids = np.where(real[:, :, None], labels["ids"].astype(np.int64), 0)
+    probabilities[where.rows, where.slots] = np.exp(log_p)
+    top_ids = np.zeros((n, slots, k), np.int64)
+    top_ids[where.rows, where.slots] = arrays["ids"]
     return {PROBABILITIES: probabilities.reshape(n, -1), TOP_IDS: top_ids.reshape(n, -1)}
 
 

@@ -8,7 +8,7 @@ from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.interop.features import Schema, read_chunks, stack
 from limbeck.interop.first_seed import kept_ids
 from limbeck.interop.sources import Source, scan
-from limbeck.labels.signals import SparseSignal
+from limbeck.labels.signals import LabelDims, SparseSignal
 from limbeck.records.examples import examples_layout
 from limbeck.records.layout import Layout
 
@@ -75,12 +75,12 @@ class Plan:
 
     def labels_layout(self, signal: SparseSignal) -> Layout:
         """Layout of the labels."""
-        return signal.layout(
+        dims = LabelDims(
             seq_length=self.lengths["sequence"],
             max_predictions=self.lengths["slots"],
             vocab_size=self.vocab_size,
-            hidden_dim=1,  # a sparse layout has no use for it
         )
+        return signal.layout(dims)
 
 
 def make_plan(files: Sequence[str], *, schema: Schema, vocab_size: int, shards: int) -> Plan:

@@ -4,18 +4,45 @@ NumPy only. `limbeck.labels.device` holds the TensorFlow twins and is imported b
 stages that compute: extract, train and the teachers.
 """
 
-from limbeck.labels import hidden, positions, sparse
+from limbeck.labels import codecs, final, positions, relations, sparse, states
 from limbeck.labels.fault import Fault
-from limbeck.labels.signals import HiddenSignal, Signal, SparseSignal, from_dict, to_dict
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.side import Side
+from limbeck.labels.signals import (
+    AttentionSignal,
+    FinalSignal,
+    Group,
+    HiddenSignal,
+    LabelDims,
+    QkvSignal,
+    RelationsSignal,
+    Signal,
+    SparseSignal,
+    TaskSignal,
+    from_dict,
+    to_dict,
+)
 
 __all__ = [
+    "AttentionSignal",
     "Fault",
+    "FinalSignal",
+    "Fitted",
+    "Group",
     "HiddenSignal",
+    "LabelDims",
+    "QkvSignal",
+    "RelationsSignal",
+    "Side",
     "Signal",
     "SparseSignal",
+    "TaskSignal",
+    "codecs",
+    "final",
     "from_dict",
-    "hidden",
     "positions",
+    "relations",
     "sparse",
+    "states",
     "to_dict",
 ]

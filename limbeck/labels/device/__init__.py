@@ -3,7 +3,6 @@
 Imported only by extract, train and teachers. Each function is tested against its NumPy twin.
 """
 
-from limbeck.labels.device.hidden import encode_states
-from limbeck.labels.device.sparse import target_log_probs, top_k_with_tail
+from limbeck.labels.device.encode import encode
 
-__all__ = ["encode_states", "target_log_probs", "top_k_with_tail"]
+__all__ = ["encode"]

@@ -1,62 +1,73 @@
 """TensorFlow twin of `limbeck.labels.sparse`: only what is stored leaves the accelerator.
 
-Against the NumPy codec, on equal float32 logits: `zmax`, `ids`, `logits` and `true_logit` are
-bit-equal; `log_tail` agrees to 2e-6 absolute + 1e-6 relative (order of summation).
+Against the NumPy codec, on equal float32 logits: everything is bit-equal but `log_tail`, which
+agrees to 2e-6 absolute + 1e-6 relative (order of summation, powers instead of exponentials).
 """
 
-# N positions, V vocabulary, K kept ids, G temperatures in the grid
+# N positions, V vocabulary, K kept ids, E entries at most, G temperatures in the grid
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from limbeck.labels.sparse import LOWEST_FP16
+from limbeck.labels.device.sparse_pick import pick
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals.sparse import SparseSignal
+from limbeck.labels.sparse_encoding import CODE_LEVELS
+from limbeck.labels.sparse_math import LOWEST_FP16
 
-__all__ = ["log1mexp", "target_log_probs", "top_k_with_tail"]
+__all__ = ["encode", "head_indices", "log1mexp", "target_log_probs", "without_head"]
 
 NEGATIVE_INFINITY = float("-inf")
 BLOCK = 64  # columns; 32 to 128 measure the same
 _LN2 = math.log(2.0)
 
 
-def top_k_with_tail(
-    logits: tf.Tensor, true_ids: tf.Tensor, *, k: int, temperatures: Sequence[float]
+def encode(
+    fitted: Fitted,
+    raw: Mapping[str, tf.Tensor],
+    *,
+    true_ids: tf.Tensor | None,
+    draws: tf.Tensor | None,
 ) -> dict[str, tf.Tensor]:
-    """Encodes full logits on the device.
+    """Encodes full logits on the device; see `limbeck.labels.sparse.encode`.
 
-    Give real positions only: the cost is per row. A row with a NaN or infinite logit gets
-    `zmax` NaN, which `limbeck.labels.sparse.find_fault` finds.
+    Give real positions only: the cost is per row.
 
     Args:
-      logits: (N, V) float32, before softmax, without vocabulary padding.
-      true_ids: (N,) integer.
-      k: ids to keep, 1 to V; V must be known statically.
-      temperatures: the grid.
+      fitted: of the family.
+      raw: `logits` (N, V), before softmax, without vocabulary padding; V known statically.
+      true_ids: (N,) integer, for the grid form at masked positions; else None.
+      draws: (N, 2) int32, for a sample; else None.
 
     Returns:
-      `zmax` (N,) float32, `ids` (N, K) int32, `logits` (N, K) float16, `log_tail` (N, G) float32,
-      `true_logit` (N,) float32.
+      The arrays of `limbeck.labels.sparse`, ids and counts as int32.
     """
-    vocab_size = logits.shape[-1]
-    if vocab_size is None or not 1 <= k <= vocab_size:
-        raise ValueError(f"k is {k} but must be 1 to the static vocabulary size {vocab_size}")
-    logits = tf.cast(logits, tf.float32)
-    values, ids = _top_k(logits, k=k)
-    head = values - values[:, :1]
-    if k == vocab_size:
-        log_tail = tf.fill([tf.shape(logits)[0], len(temperatures)], NEGATIVE_INFINITY)
-    else:
-        log_tail = _log_tail(logits, ids=ids, head=head, temperatures=temperatures)
+    signal = fitted.signal
+    assert isinstance(signal, SparseSignal)
+    vocab_size = raw["logits"].shape[-1]
+    if vocab_size is None or not 1 <= signal.k <= vocab_size:
+        raise ValueError(
+            f"k is {signal.k} but must be 1 to the static vocabulary size {vocab_size}"
+        )
+    logits = tf.cast(raw["logits"], tf.float32)
     # One pass finds every NaN and infinity: the sum of finite logits is finite.
     finite = tf.math.is_finite(tf.reduce_sum(logits, axis=-1))
-    return {
-        "zmax": tf.where(finite, values[:, 0], float("nan")),
-        "ids": ids,
-        "logits": tf.cast(tf.maximum(head, LOWEST_FP16), tf.float16),
-        "log_tail": log_tail,
-        "true_logit": tf.gather(logits, true_ids, batch_dims=1),
-    }
+    if signal.is_ragged:
+        arrays, zmax = _ragged(signal, logits, draws if signal.sample else None)
+        arrays["num_head"] = tf.where(finite, arrays["num_head"], 0)
+    else:
+        arrays, zmax = _fixed(signal, logits)
+    if "log_tail" in arrays:
+        arrays["log_tail"] = tf.where(finite[:, None], arrays["log_tail"], float("nan"))
+    if signal.form == "grid":
+        arrays["zmax"] = tf.where(finite, zmax[:, 0], float("nan"))
+    if signal.needs_true_ids:
+        if true_ids is None:
+            raise ValueError("the grid form at masked positions needs true_ids")
+        arrays["true_logit"] = tf.gather(logits, true_ids, batch_dims=1)
+    return arrays
 
 
 def target_log_probs(
@@ -65,7 +76,7 @@ def target_log_probs(
     """Twin of `limbeck.labels.sparse.target`: the teacher over its kept ids and the bucket.
 
     Args:
-      head_logits: (N, K) relative logits.
+      head_logits: (N, K) relative logits, -inf where there is no entry.
       log_tail: (N,) log-mass outside the head at this temperature.
       temperature: the T of `log_tail`.
 
@@ -96,6 +107,66 @@ def without_head(logits: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(logits, head_indices(ids), holes)
 
 
+def _fixed(signal: SparseSignal, logits: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Arrays of top k, and (N, 1) the largest logit."""
+    k, vocab_size = signal.k, logits.shape[-1]
+    values, ids = _top_k(logits, k=min(k + 1, vocab_size))  # the next one leads the complement
+    zmax, kept = values[:, :1], ids[:, :k]
+    head = values[:, :k] - zmax
+    if k == vocab_size:
+        log_tail = tf.fill([tf.shape(logits)[0], len(signal.temperatures)], NEGATIVE_INFINITY)
+    else:
+        below = without_head(logits, kept) - values[:, k:]
+        gap = (values[:, k:] - zmax)[:, 0]
+        log_tail = _log_tail(below, gap, head=head, temperatures=signal.temperatures)
+    return {"ids": kept, "logits": _half(head), "log_tail": log_tail}, zmax
+
+
+def _ragged(
+    signal: SparseSignal, logits: tf.Tensor, draws: tf.Tensor | None
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Arrays of a threshold, and (N, 1) the largest logit."""
+    values, top = _top_k(logits, k=signal.k)
+    zmax = values[:, :1]
+    picked = pick(logits, zmax, top, signal=signal, draws=draws)
+    column = tf.range(signal.max_entries)
+    is_head = column < picked.num_head[:, None]
+    used = column < (picked.num_head + picked.num_drawn)[:, None]
+    arrays = {"ids": picked.ids, "num_head": picked.num_head}
+    if signal.sample:
+        arrays["num_sampled"] = picked.num_drawn
+    if signal.sample and signal.form == "lean":
+        codes = tf.round(tf.sqrt(picked.probs) * CODE_LEVELS)
+        arrays["codes"] = tf.cast(tf.where(is_head, codes, 0.0), tf.int32)
+        return arrays, zmax
+    relative = tf.gather(logits, picked.ids, batch_dims=1) - zmax
+    arrays["logits"] = tf.where(used, _half(relative), tf.constant(0.0, tf.float16))
+    arrays["log_tail"] = _ragged_tail(signal, logits, zmax, picked.ids, relative, is_head)
+    return arrays, zmax
+
+
+def _ragged_tail(
+    signal: SparseSignal,
+    logits: tf.Tensor,
+    zmax: tf.Tensor,
+    ids: tf.Tensor,
+    relative: tf.Tensor,
+    is_head: tf.Tensor,
+) -> tf.Tensor:
+    holes = tf.where(is_head, ids, ids[:, :1])  # the first entry is always of the head
+    complement = without_head(logits, holes)
+    largest = tf.reduce_max(complement, axis=-1, keepdims=True)
+    nothing = tf.equal(largest, NEGATIVE_INFINITY)
+    below = complement - tf.where(nothing, zmax, largest)
+    gap = tf.where(nothing, 0.0, largest - zmax)[:, 0]
+    head = tf.where(is_head, relative, NEGATIVE_INFINITY)
+    return _log_tail(below, gap, head=head, temperatures=signal.temperatures)
+
+
+def _half(relative: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.maximum(relative, LOWEST_FP16), tf.float16)
+
+
 def _top_k(logits: tf.Tensor, *, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The k largest of each row and their ids, by value descending and id ascending on ties.
 
@@ -120,18 +191,34 @@ def _top_k(logits: tf.Tensor, *, k: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _log_tail(
-    logits: tf.Tensor, *, ids: tf.Tensor, head: tf.Tensor, temperatures: Sequence[float]
+    below: tf.Tensor, gap: tf.Tensor, *, head: tf.Tensor, temperatures: Sequence[float]
 ) -> tf.Tensor:
-    complement = without_head(logits, ids)
-    largest = tf.reduce_max(complement, axis=-1, keepdims=True)
-    below = complement - largest
-    zmax = tf.gather(logits, ids[:, :1], batch_dims=1)
-    columns = []
-    for temperature in temperatures:
+    """(N, G) log-mass of the complement.
+
+    Args:
+      below: (N, V) logits of the complement less its largest; -inf in the head's columns.
+      gap: (N,) that largest, less the largest of all.
+      head: (N, any) logits of the head less the largest of all; -inf where there is none.
+      temperatures: rising.
+    """
+    columns: list[tf.Tensor] = []
+    hotter = None
+    for temperature in reversed(temperatures):
+        exponentials = _exponentials(below, temperature, hotter)
+        hotter = (temperature, exponentials)
         # Log-sum-exps of z/T, both relative to zmax/T.
-        scaled = below if temperature == 1.0 else below / temperature
-        log_complement = tf.math.log(tf.reduce_sum(tf.exp(scaled), axis=-1))
-        log_complement += (largest - zmax)[:, 0] / temperature
+        log_complement = tf.math.log(tf.reduce_sum(exponentials, axis=-1)) + gap / temperature
         log_head = tf.reduce_logsumexp(head / temperature, axis=-1)
-        columns.append(-tf.nn.softplus(log_head - log_complement))
+        columns.insert(0, -tf.nn.softplus(log_head - log_complement))
     return tf.stack(columns, axis=-1)
+
+
+def _exponentials(
+    below: tf.Tensor, temperature: float, hotter: tuple[float, tf.Tensor] | None
+) -> tf.Tensor:
+    """exp(below / T): at half a known temperature by squaring, a third of the cost."""
+    if hotter is not None and hotter[0] == 2.0 * temperature:
+        return hotter[1] * hotter[1]
+    if hotter is not None and hotter[0] == 4.0 * temperature:
+        return tf.square(hotter[1] * hotter[1])
+    return tf.exp(below if temperature == 1.0 else below / temperature)

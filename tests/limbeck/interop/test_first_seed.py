@@ -6,7 +6,8 @@ import pytest
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.interop.bert import Examples
 from limbeck.interop.first_seed import PROBABILITIES, TOP_IDS, from_labels, kept_ids, to_labels
-from limbeck.labels import SparseSignal
+from limbeck.labels import LabelDims, SparseSignal
+from limbeck.labels.fitted import Fitted
 from limbeck.labels.sparse import decode, encode, find_fault, target
 
 VOCAB_SIZE = 50
@@ -64,19 +65,21 @@ def test_labels_equal_those_taken_from_the_teacher_at_temperature_1() -> None:
     p = np.take_along_axis(softmax, shuffled, axis=1)
     rows = examples([4] * 3, 4)
     ours = labels_of(p.reshape(3, 4, 6), shuffled.reshape(3, 4, 6), rows)
-    theirs = encode(logits, np.full(12, 7), k=6, temperatures=(1.0,))
+    fitted = Fitted(signal=SparseSignal(k=6, temperatures=(1.0,)))
+    theirs = encode(fitted, {"logits": logits}, true_ids=np.full(12, 7, np.int32), draws=None)
     assert np.array_equal(ours["ids"].reshape(12, 6), theirs["ids"])
     flat = {name: ours[name].reshape(12, *ours[name].shape[2:]) for name in theirs}
     ours_target, theirs_target = (
-        target(decode(arrays, temperatures=(1.0,)), temperature=1.0) for arrays in (flat, theirs)
+        target(decode(fitted, arrays), temperature=1.0) for arrays in (flat, theirs)
     )
     np.testing.assert_allclose(ours_target, theirs_target, atol=5e-3)  # a step of fp16 at 8 nat
     np.testing.assert_allclose(flat["log_tail"], theirs["log_tail"], rtol=1e-4)
     kept = (ids == 7).any(axis=1)
     assert np.array_equal(np.isnan(flat["true_logit"]), ~kept)
     # NaN says that a true logit is not known; all other rules of the codec hold.
+    dims = LabelDims(seq_length=8, max_predictions=4, vocab_size=VOCAB_SIZE)
     known = {**flat, "true_logit": flat["zmax"]}
-    assert find_fault(known, vocab_size=VOCAB_SIZE) is None
+    assert find_fault(fitted, known, dims=dims) is None
 
 
 def test_export_gives_the_probabilities_back_within_the_stated_tolerance() -> None:
@@ -86,7 +89,7 @@ def test_export_gives_the_probabilities_back_within_the_stated_tolerance() -> No
     ids = np.argsort(-softmax, axis=1, kind="stable")[:, :10].reshape(50, 4, 10)
     p = np.take_along_axis(softmax, ids.reshape(200, 10), axis=1).reshape(50, 4, 10)
     labels = labels_of(p, ids, examples([4] * 50, 4))
-    back = from_labels(labels, SparseSignal(k=10, temperatures=(1.0,)))
+    back = from_labels(labels, Fitted(signal=SparseSignal(k=10, temperatures=(1.0,))))
     assert np.array_equal(back[TOP_IDS].reshape(ids.shape), labels["ids"])
     p = np.float32(p)
     depth = np.log(p.max(-1, keepdims=True) / p)
@@ -100,7 +103,7 @@ def test_padding_slots_are_zero_both_ways() -> None:
     ids = np.array([[[1, 2, 3], [4, 5, 6]]] * 2)
     labels = labels_of(p, ids, examples([1, 0], 2))
     assert not any(labels[name][1].any() for name in ("ids", "logits", "log_tail", "zmax"))
-    back = from_labels(labels, SparseSignal(k=3, temperatures=(1.0,)))
+    back = from_labels(labels, Fitted(signal=SparseSignal(k=3, temperatures=(1.0,))))
     assert back[PROBABILITIES].reshape(2, 2, 3)[1].tolist() == [[0] * 3] * 2
     assert back[TOP_IDS].reshape(2, 2, 3)[0, 1].tolist() == [0, 0, 0]
 
@@ -123,14 +126,14 @@ def test_whole_vocabulary_has_no_tail() -> None:
     ids = np.arange(VOCAB_SIZE).reshape(1, 1, -1)
     labels = labels_of(p, ids, examples([1], 1))
     assert labels["log_tail"][0, 0, 0] == -np.inf
-    back = from_labels(labels, SparseSignal(k=VOCAB_SIZE, temperatures=(1.0,)))
+    back = from_labels(labels, Fitted(signal=SparseSignal(k=VOCAB_SIZE, temperatures=(1.0,))))
     np.testing.assert_allclose(back[PROBABILITIES], 1 / VOCAB_SIZE, rtol=1e-6)
 
 
 def test_probability_that_underflowed_comes_back_as_zero() -> None:
     labels = labels_of(np.array([[[0.5, 0.0]]]), np.array([[[1, 2]]]), examples([1], 1))
     assert labels["logits"][0, 0, 1] == np.float16(-65504)
-    back = from_labels(labels, SparseSignal(k=2, temperatures=(1.0,)))
+    back = from_labels(labels, Fitted(signal=SparseSignal(k=2, temperatures=(1.0,))))
     np.testing.assert_allclose(back[PROBABILITIES], [[0.5, 0.0]], rtol=1e-6)
 
 
@@ -156,7 +159,7 @@ def test_impossible_probabilities_are_refused_and_named(p: list, ids: list, mess
 
 def test_family_without_temperature_1_and_broken_lengths_are_refused() -> None:
     with pytest.raises(UsageError, match=r"temperatures are \[2.0\]"):
-        from_labels({}, SparseSignal(k=2, temperatures=(2.0,)))
+        from_labels({}, Fitted(signal=SparseSignal(k=2, temperatures=(2.0,))))
     assert kept_ids(12, 4, where="f") == 3
     with pytest.raises(LimbeckError, match="f: .* 13 values, which is no multiple of the 4 slots"):
         kept_ids(13, 4, where="f")

@@ -13,6 +13,7 @@ import pytest
 
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.interop import ExportSettings, ImportSettings, export_records, import_records
+from limbeck.labels.family import read_fitted
 from limbeck.labels.sparse import decode, target
 from limbeck.records import check_rows_match, open_dataset, split_key
 from limbeck.records.tfrecord import read_frames
@@ -163,7 +164,7 @@ def test_labelled_records_become_a_family_and_come_back(
         rows = labels.read(np.arange(40))
         keys = [split_key(key).page for key in rows["key"]]
         records = make_records(40, labelled=True)
-        log_p = target(decode(rows, temperatures=(1.0,)), temperature=1.0)
+        log_p = target(decode(read_fitted(labels), rows), temperature=1.0)
         for row, page in enumerate(keys):
             p = records[page]["truncated_masked_lm_probs"].reshape(P, K)
             for slot in range(rows["num_positions"][row]):
