@@ -45,6 +45,8 @@ class AttentionOutput:
 
     states: tf.Tensor
     """(B, T, D): what leaves the block."""
+    inputs: tf.Tensor
+    """(B, T, D): what the query, key and value projections multiply."""
     scores: tf.Tensor
     """(B, H, T, T) float32: Q K' / sqrt(A), before masks."""
     probabilities: tf.Tensor
@@ -108,6 +110,7 @@ class SelfAttention(Layer):
         context = tf.transpose(context, (0, 2, 1, 3))  # (B, T, H, A)
         return AttentionOutput(
             states=self.output_projection(tf.reshape(context, sizes(x))),
+            inputs=x,
             scores=scores,
             probabilities=probabilities,
             query=query,

@@ -60,6 +60,7 @@ class EncoderModel(keras.Model):
         attention_layers: tuple[int, ...] = (),
         score_layers: tuple[int, ...] = (),
         qkv_layers: tuple[int, ...] = (),
+        input_layers: tuple[int, ...] = (),
         pooled: bool = False,
     ) -> EncoderOutput:
         """The encoder and, where asked for, the pooler; see Encoder.
@@ -78,6 +79,7 @@ class EncoderModel(keras.Model):
             attention_layers=attention_layers,
             score_layers=score_layers,
             qkv_layers=qkv_layers,
+            input_layers=input_layers,
         )
         if not pooled or self.pooler is None:
             return encoded

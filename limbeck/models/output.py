@@ -29,6 +29,9 @@ class EncoderOutput:
     """Layer -> (B, H, T, T) float32 scaled scores, before masks and softmax."""
     qkv: dict[int, QKV] = field(default_factory=dict)
     """Layer -> queries (B, H, T, A), keys and values (B, K, T, A), before any rotation."""
+    inputs: dict[int, tf.Tensor] = field(default_factory=dict)
+    """Layer -> (B, T, D): what its query, key and value projections multiply. Post-norm, what
+    leaves the layer before; pre-norm, that behind this layer's first norm."""
     pooled: tf.Tensor | None = None
     """(B, D): tanh of a dense layer on the first token, where it was asked for."""
 
@@ -45,6 +48,8 @@ class Request:
     """Whose raw attention scores to return."""
     qkv_layers: tuple[int, ...] = ()
     """Whose queries, keys and values to return."""
+    input_layers: tuple[int, ...] = ()
+    """Whose inputs of these projections to return."""
 
     def check(self, num_layers: int) -> None:
         """Raises ValueError for a layer that a model of `num_layers` does not have."""
@@ -53,6 +58,7 @@ class Request:
             ("attention", self.attention_layers, 1),
             ("score", self.score_layers, 1),
             ("qkv", self.qkv_layers, 1),
+            ("input", self.input_layers, 1),
         ):
             for number in numbers:
                 if not least <= number <= num_layers:
@@ -65,7 +71,12 @@ class Request:
     @property
     def inside_layers(self) -> tuple[int, ...]:
         """Layers of whose attention block something is wanted."""
-        return (*self.attention_layers, *self.score_layers, *self.qkv_layers)
+        return (
+            *self.attention_layers,
+            *self.score_layers,
+            *self.qkv_layers,
+            *self.input_layers,
+        )
 
     def answer(
         self,
@@ -84,4 +95,5 @@ class Request:
                 n: (attention[n].query, attention[n].key, attention[n].value)
                 for n in self.qkv_layers
             },
+            inputs={n: attention[n].inputs for n in self.input_layers},
         )

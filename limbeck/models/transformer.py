@@ -62,6 +62,7 @@ class Transformer(Layer):
         attention_layers: tuple[int, ...] = (),
         score_layers: tuple[int, ...] = (),
         qkv_layers: tuple[int, ...] = (),
+        input_layers: tuple[int, ...] = (),
     ) -> EncoderOutput:
         """Runs the model.
 
@@ -74,6 +75,7 @@ class Transformer(Layer):
           attention_layers: whose attention probabilities to return; 1 is the first.
           score_layers: whose raw attention scores to return.
           qkv_layers: whose queries, keys and values to return.
+          input_layers: whose inputs of the query, key and value projections to return.
 
         Raises:
           LimbeckError: T is more than the model has positions.
@@ -91,6 +93,7 @@ class Transformer(Layer):
             attention_layers=tuple(attention_layers),
             score_layers=tuple(score_layers),
             qkv_layers=tuple(qkv_layers),
+            input_layers=tuple(input_layers),
         )
         request.check(self.num_layers)
         return super().__call__(ids, segment_ids, attention_mask, dropout=dropout, request=request)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from limbeck.config.errors import UsageError
-from limbeck.teachers.protocol import Backend
+from limbeck.teachers.facts import Backend
 from limbeck.weights.hf_folder import CONFIG_NAME, holds_hf, read_any_architecture
 
 __all__ = ["BackendChoice", "choose_backend", "find_onnx", "require"]

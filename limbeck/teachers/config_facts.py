@@ -16,6 +16,7 @@ _NAMES = {
     "num_layers": ("num_hidden_layers", "n_layers", "n_layer", "num_layers"),
     "hidden_dim": ("hidden_size", "dim", "d_model", "n_embd"),
     "max_positions": ("max_position_embeddings", "n_positions", "max_sequence_length"),
+    "num_heads": ("num_attention_heads", "n_heads", "n_head"),
 }
 # Their tables of positions begin with pad_token_id + 1 rows that no token uses.
 _OFFSET_FAMILIES = frozenset(
@@ -42,6 +43,12 @@ class ConfigFacts:
     """Id of padding."""
     num_segments: int
     """Segment ids it tells apart; 0 or 1 for none."""
+    num_heads: int
+    """Attention heads; 0 where it does not say."""
+    num_labels: int
+    """Labels of a task; transformers' 2 where it does not say."""
+    named: str
+    """The class that it names first; empty where it names none."""
     is_causal: bool
     """Whether it names a model that predicts what comes next, not what was masked."""
 
@@ -72,17 +79,30 @@ def config_facts(config: Mapping[str, Any], *, where: str) -> ConfigFacts:
         max_positions=positions,
         pad_id=pad_id,
         num_segments=num_segments if isinstance(num_segments, int) else 0,
+        num_heads=_size(config, "num_heads", where=where, default=0),
+        num_labels=_num_labels(config),
+        named=next(iter(_classes(config)), ""),
         is_causal=_is_causal(config),
     )
 
 
 def _is_causal(config: Mapping[str, Any]) -> bool:
-    named = config.get("architectures")
-    classes = [str(name) for name in named] if isinstance(named, list) else []
     return bool(config.get("is_decoder")) or any(
         name.endswith(("ForCausalLM", "LMHeadModel")) and not name.endswith("WithLMHeadModel")
-        for name in classes  # XLM and FlauBERT call their masked LMs so
+        for name in _classes(config)  # XLM and FlauBERT call their masked LMs so
     )
+
+
+def _num_labels(config: Mapping[str, Any]) -> int:
+    labels, number = config.get("id2label"), config.get("num_labels")
+    if isinstance(labels, dict) and labels:
+        return len(labels)
+    return number if isinstance(number, int) and number > 0 else 2
+
+
+def _classes(config: Mapping[str, Any]) -> list[str]:
+    named = config.get("architectures")
+    return [str(name) for name in named] if isinstance(named, list) else []
 
 
 def _size(config: Mapping[str, Any], name: str, *, where: str, default: int | None = None) -> int:

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config.errors import UsageError
+from limbeck.labels.side import Side
+from limbeck.labels.signals import Signal
 from limbeck.teachers.choose import BackendChoice, choose_backend
 from limbeck.teachers.fingerprints import folder_fingerprint
-from limbeck.teachers.protocol import Teacher, TeacherFacts
+from limbeck.teachers.our_models import facts_of, side_of
+from limbeck.teachers.protocol import LoadOptions, Precision, Teacher, TeacherFacts
 from limbeck.weights.checkpoint import Checkpoint
-from limbeck.weights.fingerprint import fingerprint, fingerprint_of
 from limbeck.weights.hf_folder import read_config, read_folder_tensors
 from limbeck.weights.read import read_checkpoint
 
@@ -25,8 +26,8 @@ class TeacherSource:
 
     facts: TeacherFacts
     """What is known of it."""
-    load: Callable[[int], Teacher]
-    """Loads it, given the CPU threads it may use (0: its framework's choice)."""
+    load: Callable[[LoadOptions], Teacher]
+    """Loads it."""
 
 
 def find_teacher(path: Path, *, backend: BackendChoice = "auto") -> TeacherSource:
@@ -46,60 +47,64 @@ def find_teacher(path: Path, *, backend: BackendChoice = "auto") -> TeacherSourc
     return find[choose_backend(path, backend)](path)
 
 
-def load_teacher(path: Path, *, backend: BackendChoice = "auto", threads: int = 0) -> Teacher:
+def load_teacher(
+    path: Path,
+    *,
+    backend: BackendChoice = "auto",
+    threads: int = 0,
+    precision: Precision = "float32",
+    jit: bool = False,
+) -> Teacher:
     """Loads a teacher: a folder that was downloaded or exported, or an ONNX graph.
+
+    Args:
+      path: as in `find_teacher`.
+      backend: as in `find_teacher`.
+      threads: as in `LoadOptions`, as are the others.
+      precision: of matrix products.
+      jit: whether to compile the forward pass.
 
     Raises:
       UsageError: as `find_teacher`.
       LimbeckError: a file is damaged.
     """
-    return find_teacher(path, backend=backend).load(threads)
+    options = LoadOptions(threads=threads, precision=precision, jit=jit)
+    return find_teacher(path, backend=backend).load(options)
 
 
 def _find_keras(path: Path) -> TeacherSource:
     checkpoint = read_checkpoint(path)
-    architecture = checkpoint.architecture
-    facts = TeacherFacts(
-        backend="keras",
-        where=os.fspath(path),
-        folder=os.fspath(path),
-        fingerprint=fingerprint_of(checkpoint),
-        vocab_size=architecture.vocab_size,
-        num_layers=architecture.num_layers,
-        hidden_dim=architecture.hidden_dim,
-        max_positions=architecture.max_positions,
-        why_no_logits=_why_no_logits(checkpoint),
-    )
+    facts = facts_of(checkpoint, backend="keras", where=os.fspath(path))
 
-    def load(threads: int) -> Teacher:
+    def load(options: LoadOptions) -> Teacher:
         # Loads TensorFlow, which who only describes teachers has no use for.
         from limbeck.teachers.keras_teacher import load_keras_teacher
 
-        return load_keras_teacher(checkpoint, facts, threads=threads)
+        return load_keras_teacher(checkpoint, facts, options=options)
 
     return TeacherSource(facts=facts, load=load)
 
 
 def _find_pytorch(path: Path) -> TeacherSource:
+    from limbeck.teachers.torch_facts import check_answers, facts_of_any, side_of_any
     from limbeck.teachers.torch_model import load_torch_model
 
-    loaded = load_torch_model(path)
-    facts = TeacherFacts(
-        backend="pytorch",
-        where=os.fspath(path),
-        folder=os.fspath(path),
-        fingerprint=_folder_fingerprint(path),
-        vocab_size=loaded.config.vocab_size,
-        num_layers=loaded.config.num_layers,
-        hidden_dim=loaded.config.hidden_dim,
-        max_positions=loaded.config.max_positions,
-        why_no_logits=loaded.why_no_logits,
-    )
+    ours = _ours(path)
+    loaded = load_torch_model(path, checkpoint=ours)
+    if ours is not None:
+        facts = facts_of(ours, backend="pytorch", where=os.fspath(path))
+        check_answers(loaded, facts)
+    else:
+        named = folder_fingerprint(read_config(path), read_folder_tensors(path))
+        facts = facts_of_any(loaded, where=path, fingerprint=named)
 
-    def load(threads: int) -> Teacher:
+    def side(signal: Signal) -> Side:
+        return side_of_any(loaded, signal) if ours is None else side_of(ours, signal)
+
+    def load(options: LoadOptions) -> Teacher:
         from limbeck.teachers.torch_teacher import TorchTeacher
 
-        return TorchTeacher(loaded, facts, threads=threads)
+        return TorchTeacher(loaded, facts, side=side, options=options)
 
     return TeacherSource(facts=facts, load=load)
 
@@ -109,23 +114,17 @@ def _find_onnx(path: Path) -> TeacherSource:
 
     plan = read_plan(path)
 
-    def load(threads: int) -> Teacher:
+    def load(options: LoadOptions) -> Teacher:
         from limbeck.teachers.onnx_teacher import OnnxTeacher
 
-        return OnnxTeacher(plan, threads=threads)
+        return OnnxTeacher(plan, options=options)
 
     return TeacherSource(facts=plan.facts, load=load)
 
 
-def _why_no_logits(checkpoint: Checkpoint) -> str | None:
-    if not isinstance(checkpoint.architecture, EncoderArchitecture):
-        return f"predicts what comes next ({checkpoint.architecture.family})"
-    return None if checkpoint.has_head({"head"}) else "is an encoder without one"
-
-
-def _folder_fingerprint(path: Path) -> str:
-    """That of our families where it is one: the backend has no part in what a model is."""
+def _ours(path: Path) -> Checkpoint | None:
+    """The checkpoint of a folder of our families: the backend has no part in what a model is."""
     try:
-        return fingerprint(path)
+        return read_checkpoint(path)
     except UsageError:
-        return folder_fingerprint(read_config(path), read_folder_tensors(path))
+        return None

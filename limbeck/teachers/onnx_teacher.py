@@ -1,23 +1,29 @@
 """A teacher that is an exported graph, in ONNX Runtime."""
 
-# B rows, T tokens, M used slots of all rows together, V vocabulary, D hidden
+# B rows, T tokens, M chosen positions, V vocabulary, D hidden, H heads, C outputs of a task head
 
-import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from limbeck.config.errors import LimbeckError, UsageError
-from limbeck.labels import HiddenSignal, Signal, SparseSignal
-from limbeck.teachers.host_codec import encode_sparse, encode_states
-from limbeck.teachers.onnx_graph import IDS, MASK, SEGMENTS, OnnxPlan
-from limbeck.teachers.protocol import Answers, TeacherBatch, TeacherFacts
-from limbeck.teachers.slots import UsedSlots
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.side import Side
+from limbeck.labels.signals import Group, Signal, Source
+from limbeck.teachers import host_codec
+from limbeck.teachers.asked import asked_of
+from limbeck.teachers.memory import refuse_without_memory
+from limbeck.teachers.onnx_graph import IDS, MASK, PLACES, SEGMENTS, OnnxPlan
+from limbeck.teachers.parts import with_draws
+from limbeck.teachers.protocol import Answers, Items, LoadOptions, TeacherBatch, TeacherFacts
 
 __all__ = ["OnnxTeacher"]
+
+Arrays = dict[str, np.ndarray]
+Codec = Callable[[str, Arrays, Items], Arrays]
 
 # A graph gives logits at every token; batches are cut by rows until they fit.
 _LOGITS_BYTES = 256 << 20
@@ -27,20 +33,27 @@ _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 class OnnxTeacher:
     """Runs a graph; see `limbeck.teachers.protocol.Teacher`.
 
-    What ONNX Runtime gives is whole logits and states, encoded by the NumPy codecs on the host.
+    What ONNX Runtime gives is whole tensors, encoded by the NumPy codecs on the host.
 
     Args:
       plan: of the graph.
-      threads: CPU threads; 0 leaves the choice to ONNX Runtime.
+      options: how it computes; precision is the graph's own.
 
     Raises:
       LimbeckError: ONNX Runtime cannot load the graph.
-      UsageError: what it gives has not the widths that its config says.
+      UsageError: what it gives has not the widths that its config says, or a choice that graphs
+        do not have.
     """
 
-    def __init__(self, plan: OnnxPlan, *, threads: int = 0) -> None:
+    def __init__(self, plan: OnnxPlan, *, options: LoadOptions) -> None:
+        if options.jit or options.precision != "float32":
+            what = "jit is on" if options.jit else f"precision is {options.precision}"
+            raise UsageError(
+                f"{what}, but {plan.path} is a graph, which computes as it was exported; leave "
+                "these options at their defaults"
+            )
         self._plan = plan
-        self._session = _open(plan, threads=threads)
+        self._session = _open(plan, threads=options.threads)
         self._probe()
 
     @property
@@ -55,40 +68,93 @@ class OnnxTeacher:
         cores = f" ({os.cpu_count()} cores)" if provider == "CPU" else ""
         return f"{provider.lower()}{cores}, onnxruntime {onnxruntime.__version__}"
 
-    def signals(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
+    def side(self, signal: Signal) -> Side:
+        """Nothing: the signals that need a side are not a graph's to give."""
+        return Side()
+
+    def raw(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
+        """Computes the tensors themselves; see the protocol."""
+        return self._answers(batch, dict(wanted), lambda _name, raw, _items: raw)
+
+    def bare(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> None:
+        """Computes the tensors, and encodes nothing; see the protocol."""
+        self.raw(batch, wanted)
+
+    def signals(self, batch: TeacherBatch, wanted: Mapping[str, Fitted]) -> Answers:
         """Computes every wanted signal in one forward pass; see the protocol."""
+
+        def codec(name: str, raw: Arrays, items: Items) -> Arrays:
+            assert items.draws is not None  # `with_draws` saw to it
+            return host_codec.encode(wanted[name], raw, true_ids=items.true_ids, draws=items.draws)
+
+        signals = {name: fitted.signal for name, fitted in wanted.items()}
+        return self._answers(batch, signals, codec)
+
+    def _answers(self, batch: TeacherBatch, signals: dict[str, Signal], codec: Codec) -> Answers:
         num_rows, num_tokens = batch.ids.shape
-        whole = any(isinstance(signal, SparseSignal) for signal in wanted.values())
-        row_bytes = num_tokens * self.facts.vocab_size * 4 if whole else 1
+        asked = asked_of(signals.values())
+        row_bytes = num_tokens * self.facts.vocab_size * 4 if asked.vocabulary else 1
         step = max(1, _LOGITS_BYTES // row_bytes)
-        parts = [
-            self._part(_rows(batch, slice(start, start + step)), wanted)
-            for start in range(0, num_rows, step)
-        ]
+        with refuse_without_memory(
+            batch, where=str(self._plan.path), device=self.device, is_one=_is_out_of_memory
+        ):
+            parts = [
+                self._part(_rows(batch, start, step, asked.groups), signals, codec)
+                for start in range(0, num_rows, step)
+            ]
+            return {
+                name: {field: np.concatenate([p[name][field] for p in parts]) for field in arrays}
+                for name, arrays in parts[0].items()
+            }
+
+    def _part(self, batch: TeacherBatch, signals: dict[str, Signal], codec: Codec) -> Answers:
+        sources = {(signal.source, signal.positions) for signal in signals.values()}
+        names = sorted({name for source, _ in sources for name in self._outputs(source)})
+        found = dict(zip(names, self._run(names, batch), strict=True))
+        raw = {
+            (source, group): self._arrays(source, found, batch.items[group].index, batch)
+            for source, group in sources
+        }
         return {
-            name: {field: np.concatenate([p[name][field] for p in parts]) for field in arrays}
-            for name, arrays in parts[0].items()
+            name: codec(name, raw[signal.source, signal.positions], batch.items[signal.positions])
+            for name, signal in signals.items()
         }
 
-    def _part(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
-        slots = UsedSlots(batch)
-        layers = {s.layer for s in wanted.values() if isinstance(s, HiddenSignal)}
-        names = {layer: self._plan.layers[layer] for layer in layers}
-        asked = sorted(set(names.values()))
-        if any(isinstance(signal, SparseSignal) for signal in wanted.values()):
-            asked.append(str(self._plan.logits))
-        found = dict(zip(asked, self._run(asked, batch), strict=True))
-        answers: Answers = {}
-        for name, signal in wanted.items():
-            if isinstance(signal, SparseSignal):
-                logits = _at(found[str(self._plan.logits)], slots)[:, : self.facts.vocab_size]
-                answers[name] = encode_sparse(
-                    logits.astype(np.float32, copy=False), slots.true_ids, signal=signal
-                )
-            else:
-                states = _picked(found[names[signal.layer]], signal, slots)
-                answers[name] = {"states": encode_states(states, dtype=signal.dtype)}
-        return slots.fill(answers, wanted)
+    def _outputs(self, source: Source) -> tuple[str, ...]:
+        """Outputs of the graph that a source is."""
+        layer = source.layer or 0
+        match source.kind:
+            case "hidden":
+                return (self._plan.layers[layer],)
+            case "attention":
+                return (self._plan.attentions[layer],)
+            case "task":
+                return self._plan.task
+        return (str(self._plan.logits),)
+
+    def _arrays(
+        self, source: Source, found: Mapping[str, np.ndarray], index: np.ndarray, batch: Any
+    ) -> Arrays:
+        """The raw arrays of a source at flat positions (M,), float32."""
+        outputs = [found[name] for name in self._outputs(source)]
+        name = source.arrays[0]
+        match source.kind:
+            case "hidden":
+                values = _at(outputs[0], index)
+            case "attention":
+                values = _at(outputs[0].transpose(0, 2, 1, 3), index)
+            case "task":
+                values = self._task(outputs, index, num_tokens=batch.ids.shape[1])
+            case _:
+                values = _at(outputs[0], index)[:, : self.facts.vocab_size]
+        return {name: values.astype(np.float32, copy=False)}
+
+    def _task(self, outputs: list[np.ndarray], index: np.ndarray, *, num_tokens: int) -> np.ndarray:
+        """(M, C) at flat positions (M,)."""
+        if self.facts.task_positions == "first":
+            return outputs[0][index // num_tokens]
+        by_token = [values if values.ndim == 3 else values[..., None] for values in outputs]
+        return _at(np.concatenate(by_token, axis=-1), index)
 
     def _feeds(self, batch: TeacherBatch) -> dict[str, np.ndarray]:
         ids = np.where(batch.attention_mask == 1, batch.ids, self._plan.config.pad_id)
@@ -99,15 +165,18 @@ class OnnxTeacher:
                 f"{self._plan.config.num_segments}, but the graph has no input {SEGMENTS}; export "
                 "it again with that"
             )
-        values = {IDS: ids, MASK: batch.attention_mask, SEGMENTS: segments}
+        places = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+        values = {IDS: ids, MASK: batch.attention_mask, SEGMENTS: segments, PLACES: places}
         return {name: values[name].astype(dtype) for name, dtype in self._plan.inputs.items()}
 
     def _run(self, names: list[str], batch: TeacherBatch) -> list[np.ndarray]:
         try:
             return self._session.run(names, self._feeds(batch))
-        except LimbeckError:
+        except (LimbeckError, MemoryError):
             raise
         except Exception as error:  # ONNX Runtime's own classes have no other base
+            if _is_out_of_memory(error):
+                raise MemoryError(_line(error)) from error
             raise LimbeckError(
                 f"{self._plan.path}: ONNX Runtime cannot run it: {_line(error)}"
             ) from error
@@ -115,18 +184,26 @@ class OnnxTeacher:
     def _probe(self) -> None:
         """Asks for everything once, on two tokens."""
         two = np.ones((1, 2), np.int32)
-        batch = TeacherBatch(
-            ids=two, segment_ids=0 * two, attention_mask=two, positions=two[:, :1], true_ids=two
+        batch = TeacherBatch(ids=two, segment_ids=0 * two, attention_mask=two)
+        facts, plan = self.facts, self._plan
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
+            plan.layers.values(), (1, 2, facts.hidden_dim)
         )
-        widths = dict.fromkeys(self._plan.layers.values(), self.facts.hidden_dim)
-        if self._plan.logits is not None:
-            widths[self._plan.logits] = self.facts.vocab_size
-        for name, found in zip(widths, self._run(list(widths), batch), strict=True):
-            wide = name == self._plan.logits and found.shape[-1] > widths[name]
-            if found.shape[:2] != (1, 2) or (found.shape[-1] != widths[name] and not wide):
+        shapes |= dict.fromkeys(plan.attentions.values(), (1, facts.num_heads, 2, 2))
+        one_a_row = (1, facts.num_labels)
+        one_a_token = (1, 2) if facts.num_labels == len(plan.task) else (1, 2, facts.num_labels)
+        shapes |= dict.fromkeys(
+            plan.task, one_a_row if facts.task_positions == "first" else one_a_token
+        )
+        if plan.logits is not None:
+            shapes[plan.logits] = (1, 2, facts.vocab_size)
+        for name, found in zip(shapes, self._run(list(shapes), batch), strict=True):
+            expected = shapes[name]
+            wide = name == plan.logits and found.shape[-1] > expected[-1]
+            if found.shape[:-1] != expected[:-1] or (found.shape != expected and not wide):
                 raise UsageError(
-                    f"{self._plan.path}: output {name} is {list(found.shape)} for a row of two "
-                    f"tokens, but config.json says that it is {widths[name]} wide; is it the "
+                    f"{plan.path}: output {name} is {list(found.shape)} for a row of two "
+                    f"tokens, but config.json says that it is {list(expected)}; is it the "
                     "config of this graph?"
                 )
 
@@ -149,17 +226,33 @@ def _line(error: Exception) -> str:
     return str(error).splitlines()[0][:200]
 
 
-def _rows(batch: TeacherBatch, rows: slice) -> TeacherBatch:
-    fields = (field.name for field in dataclasses.fields(batch))
-    return TeacherBatch(**{name: getattr(batch, name)[rows] for name in fields})
+def _is_out_of_memory(error: Exception) -> bool:
+    said = str(error)
+    return "bad_alloc" in said or "Failed to allocate memory" in said
 
 
-def _picked(states: np.ndarray, signal: HiddenSignal, slots: UsedSlots) -> np.ndarray:
-    if signal.positions == "masked":
-        return _at(states, slots)
-    return states[:, :1] if signal.positions == "first" else states
+def _rows(batch: TeacherBatch, start: int, step: int, groups: tuple[Group, ...]) -> TeacherBatch:
+    """Some rows of a batch, and the items that are in them."""
+    rows, num_tokens = slice(start, start + step), batch.ids.shape[1]
+    items = {}
+    for group in groups:
+        given = with_draws(batch.items[group])
+        ends = np.array([start, start + step]) * num_tokens
+        first, last = np.searchsorted(given.index, ends)
+        assert given.draws is not None  # `with_draws` saw to it
+        items[group] = Items(
+            index=given.index[first:last] - np.int32(ends[0]),
+            true_ids=given.true_ids[first:last],
+            draws=given.draws[first:last],
+        )
+    return TeacherBatch(
+        ids=batch.ids[rows],
+        segment_ids=batch.segment_ids[rows],
+        attention_mask=batch.attention_mask[rows],
+        items=items,
+    )
 
 
-def _at(states: np.ndarray, slots: UsedSlots) -> np.ndarray:
-    """(B, T, D) -> (M, D) at the used slots."""
-    return states.reshape(-1, states.shape[-1])[slots.tokens]
+def _at(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(B, T, ...) at flat positions (M,) -> (M, ...)."""
+    return values.reshape(-1, *values.shape[2:])[index]

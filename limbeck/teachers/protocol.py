@@ -1,111 +1,76 @@
 """What extraction asks of a teacher, whatever framework it runs in. NumPy in, NumPy out."""
 
-# B rows, T tokens, P slots for masked positions
+# B rows, T tokens, M chosen positions of all rows together, V vocabulary, D hidden
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 
-from limbeck.config.errors import UsageError
-from limbeck.labels import HiddenSignal, Signal, SparseSignal
+from limbeck.config.errors import LimbeckError
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.side import Side
+from limbeck.labels.signals import Group, Signal
+from limbeck.teachers.facts import Backend, TeacherFacts
 
-__all__ = ["Answers", "Backend", "Teacher", "TeacherBatch", "TeacherFacts"]
+__all__ = [
+    "Answers",
+    "Backend",
+    "Items",
+    "LoadOptions",
+    "Precision",
+    "Side",
+    "Teacher",
+    "TeacherBatch",
+    "TeacherFacts",
+    "TeacherOutOfMemory",
+]
 
-Backend = Literal["keras", "pytorch", "onnx"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Answers = dict[str, dict[str, np.ndarray]]
 
 
+class TeacherOutOfMemory(LimbeckError):
+    """A batch does not fit the memory of the device; a smaller one may."""
+
+
 @dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How a teacher computes; all of it may decide last bits."""
+
+    threads: int = 0
+    """CPU threads; 0 leaves the choice to the framework."""
+    precision: Precision = "float32"
+    """Of matrix products; weights and what leaves the teacher are float32 in all."""
+    jit: bool = False
+    """Whether the forward pass is compiled (XLA, torch.compile): every shape once, for minutes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Items:
+    """Chosen positions of a batch, of real rows only."""
+
+    index: np.ndarray
+    """(M,) int32: which of the batch's B * T tokens each is, ascending."""
+    true_ids: np.ndarray
+    """(M,) int32: the ids that truly stand there; 0 where nobody knows."""
+    draws: np.ndarray | None = None
+    """(M, 2) int32 random words, see `limbeck.labels.draws`; None where no signal draws."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TeacherBatch:
-    """Rows of one static shape; all arrays are int32."""
+    """Rows of one static shape, padded at their ends; all arrays are int32."""
 
     ids: np.ndarray
-    """(B, T) token ids, padded."""
+    """(B, T) token ids."""
     segment_ids: np.ndarray
     """(B, T)."""
     attention_mask: np.ndarray
     """(B, T), 1 where a token is real."""
-    positions: np.ndarray
-    """(B, P) masked positions, ascending, padded with 0."""
-    true_ids: np.ndarray
-    """(B, P) the ids that were masked, padded with 0."""
-
-    @property
-    def used_slots(self) -> np.ndarray:
-        """(B, P) bool: slots that may hold a position; a teacher skips the others.
-
-        Positions ascend, so a 0 behind the first slot is padding. In the first slot it may be
-        either; the caller knows.
-        """
-        used = self.positions > 0
-        used[:, :1] = True
-        return used
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherFacts:
-    """What is known of a teacher without running it; equal for every backend but `backend`."""
-
-    backend: Backend
-    """What it runs in."""
-    where: str
-    """Its folder or file, for messages."""
-    folder: str
-    """Where its config is, and its tokenizer if it has one."""
-    fingerprint: str
-    """Hex digits that name its shape and weights (an ONNX teacher's: its files)."""
-    vocab_size: int
-    """Number of ids it reads, and predicts where it has a head."""
-    num_layers: int
-    """L: layers behind the embeddings."""
-    hidden_dim: int
-    """Width of the states."""
-    max_positions: int
-    """Longest input, in tokens."""
-    why_no_logits: str | None = None
-    """Why it cannot say what stood at a masked position; None where it can."""
-    hidden_layers: frozenset[int] | None = None
-    """Layers whose states it can give; None for all, 0 to L."""
-
-    def check(self, wanted: Mapping[str, Signal]) -> None:
-        """Refuses signals that this teacher cannot give.
-
-        Raises:
-          UsageError: no masked-LM head, k above its vocabulary, or a layer it does not have;
-            names the family.
-        """
-        for name, signal in wanted.items():
-            if isinstance(signal, SparseSignal):
-                self._check_sparse(name, signal)
-            else:
-                self._check_hidden(name, signal)
-
-    def _check_sparse(self, name: str, signal: SparseSignal) -> None:
-        if self.why_no_logits is not None:
-            raise UsageError(
-                f"families.{name}: a sparse signal needs a masked-LM head, but {self.where} "
-                f"{self.why_no_logits}; keep hidden signals of it, or take a masked LM"
-            )
-        if signal.k > self.vocab_size:
-            raise UsageError(
-                f"families.{name}: k is {signal.k}, but the teacher's vocabulary has "
-                f"{self.vocab_size} ids"
-            )
-
-    def _check_hidden(self, name: str, signal: HiddenSignal) -> None:
-        if signal.layer > self.num_layers:
-            raise UsageError(
-                f"families.{name}: layer is {signal.layer}, but the teacher has layers 0 "
-                f"(embeddings) to {self.num_layers}"
-            )
-        if self.hidden_layers is not None and signal.layer not in self.hidden_layers:
-            there = ", ".join(map(str, sorted(self.hidden_layers))) or "none"
-            raise UsageError(
-                f"families.{name}: layer is {signal.layer}, but {self.where} gives the states of "
-                f"these layers only: {there}; export it again with all hidden states"
-            )
+    items: Mapping[Group, Items] = field(default_factory=dict)
+    """Where answers are wanted; those of every group that a wanted signal is of."""
 
 
 class Teacher(Protocol):
@@ -119,17 +84,39 @@ class Teacher(Protocol):
     def device(self) -> str:
         """What it runs on, in words, for the provenance of its labels."""
 
-    def signals(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
-        """Computes every wanted signal in one forward pass.
+    def side(self, signal: Signal) -> Side:
+        """What a family of this signal keeps of the teacher."""
+
+    def raw(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
+        """Computes the tensors themselves, in one forward pass.
 
         Args:
           batch: the rows.
           wanted: family name -> signal, of those that `TeacherFacts.check` lets pass.
 
         Returns:
-          Family name -> the arrays of the signal's layout, without `key`, `digest` and
-          `num_positions`: (B, P, ...) at masked positions, zero in unused slots; (B, T, ...) at
-          all tokens, whatever at padding; (B, 1, ...) at the first. A logit that is not finite
-          shows as a NaN `zmax`, a state that its dtype cannot hold as an infinity; who keeps the
-          answers refuses them.
+          Family name -> {name: (M, ...) float32} at the items of the signal's group; names as
+          `signal.source.arrays` says.
+
+        Raises:
+          TeacherOutOfMemory: the batch is too large for the device.
+        """
+
+    def bare(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> None:
+        """Computes what `raw` gives and fetches a number of it: what `signals` is measured by."""
+
+    def signals(self, batch: TeacherBatch, wanted: Mapping[str, Fitted]) -> Answers:
+        """Computes every wanted signal in one forward pass; only what is stored leaves the device.
+
+        Args:
+          batch: the rows.
+          wanted: family name -> signal and what was settled for it.
+
+        Returns:
+          Family name -> the encoded arrays (M, ...) at the items of the signal's group, as
+          `limbeck.labels.codecs.encode` gives them. What no codec can hold is marked there (see
+          `find_fault` of that module); who keeps the answers refuses it.
+
+        Raises:
+          TeacherOutOfMemory: the batch is too large for the device.
         """

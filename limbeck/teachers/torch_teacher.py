@@ -1,51 +1,85 @@
 """A teacher of any architecture that transformers has, in PyTorch."""
 
-# B rows, T tokens, M used slots of all rows together, V vocabulary, D hidden, L layers
+# B rows, T tokens, M chosen positions, V vocabulary, D hidden, E what the decoder multiplies
 
 import contextlib
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from limbeck.config.errors import UsageError
-from limbeck.labels import HiddenSignal, Signal, SparseSignal
-from limbeck.teachers.protocol import Answers, TeacherBatch, TeacherFacts
-from limbeck.teachers.slots import UsedSlots
-from limbeck.teachers.torch_codec import top_k_with_tail
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.side import Side
+from limbeck.labels.signals import Group, Signal
+from limbeck.teachers.asked import Asked, asked_of
+from limbeck.teachers.memory import refuse_without_memory
+from limbeck.teachers.parts import parts_of_items, with_draws
+from limbeck.teachers.protocol import Answers, LoadOptions, TeacherBatch, TeacherFacts
+from limbeck.teachers.torch_codecs import encode
+from limbeck.teachers.torch_inside import Pass, at, forward, source_arrays
 from limbeck.teachers.torch_model import TorchModel
+from limbeck.teachers.torch_taps import (
+    body_of,
+    decoder_input,
+    find_projections,
+    head_alone,
+)
 
 __all__ = ["TorchTeacher"]
 
-_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+Tensors = dict[str, torch.Tensor]
+# (family, raw arrays, true ids (M,), draws (M, 2)) -> arrays to fetch
+Codec = Callable[[str, Tensors, torch.Tensor, torch.Tensor], Tensors]
+
+_PRECISIONS = {"mixed_bfloat16": torch.bfloat16, "mixed_float16": torch.float16}
 
 
 class TorchTeacher:
     """Runs a model of transformers; see `limbeck.teachers.protocol.Teacher`.
 
-    Only what is stored leaves the accelerator. The head runs at the masked positions only: its
-    input, which the model under it gives, is cut to them on the way.
+    Only what is stored leaves the accelerator. The head runs at the chosen positions only: beside
+    a body that gives it these.
 
     Args:
       loaded: the model.
       facts: what is known of it.
-      threads: CPU threads, of the whole process; 0 leaves the choice to PyTorch.
+      side: what a signal's family keeps of it.
+      options: how it computes; threads are those of the whole process.
 
     Raises:
-      UsageError: the model does not answer as a text encoder or decoder does.
+      UsageError: a choice that PyTorch teachers do not have.
     """
 
-    def __init__(self, loaded: TorchModel, facts: TeacherFacts, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        loaded: TorchModel,
+        facts: TeacherFacts,
+        *,
+        side: Callable[[Signal], Side],
+        options: LoadOptions,
+    ) -> None:
+        if options.jit:
+            raise UsageError(
+                f"jit is on, but {facts.where} runs in PyTorch, where nothing is compiled; "
+                "turn it off, or take backend: keras"
+            )
         self._facts = facts
+        self._side = side
         self._config = loaded.config
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = loaded.model.to(self._device)
-        self._segments = "token_type_ids" in inspect.signature(self._model.forward).parameters
-        _configure(threads)
-        self._head_alone = self._probe()
+        takes = inspect.signature(self._model.forward).parameters
+        self._segments = "token_type_ids" in takes and loaded.config.num_segments > 1
+        self._caches = "use_cache" in takes
+        self._dtype = _PRECISIONS.get(options.precision)
+        self._projections = find_projections(body_of(self._model), facts.num_layers)
+        _configure(options.threads)
+        # A model that is built otherwise runs its head at every token.
+        self._head_alone = facts.why_no_logits is None and self._runs_head_alone()
 
     @property
     def facts(self) -> TeacherFacts:
@@ -59,46 +93,121 @@ class TorchTeacher:
             return f"{torch.cuda.get_device_name(self._device)}, torch {torch.__version__}"
         return f"cpu ({os.cpu_count()} cores), torch {torch.__version__}"
 
-    def signals(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
-        """Computes every wanted signal in one forward pass; see the protocol."""
-        slots = UsedSlots(batch)
-        tokens = self._tensor(slots.tokens)
-        with torch.inference_mode():
-            logits, hidden = self._forward(batch, tokens, wanted)
-            true_ids = self._tensor(slots.true_ids)
-            answers = {
-                name: top_k_with_tail(
-                    logits, true_ids, k=signal.k, temperatures=signal.temperatures
-                )
-                if isinstance(signal, SparseSignal)
-                else {"states": _states(hidden[signal.layer], signal, tokens)}
-                for name, signal in wanted.items()
-            }
-        arrays = {
-            name: {field: values.cpu().numpy() for field, values in found.items()}
-            for name, found in answers.items()
-        }
-        for found in arrays.values():
-            if "ids" in found:
-                found["ids"] = found["ids"].astype(np.int32)
-        return slots.fill(arrays, wanted)
+    def side(self, signal: Signal) -> Side:
+        """What a family of this signal keeps of the teacher."""
+        return self._side(signal)
 
-    def _forward(
-        self, batch: TeacherBatch, tokens: torch.Tensor, wanted: Mapping[str, Signal]
-    ) -> tuple[Any, Any]:
-        """Logits (M, V) or None, and the states (B, T, D) of layers 0 to L or None."""
-        asked = {type(signal) for signal in wanted.values()}
-        inputs = self._inputs(batch)
-        inputs["output_hidden_states"] = HiddenSignal in asked
-        if SparseSignal not in asked:
-            return None, _body(self._model)(**inputs).hidden_states
-        if not self._head_alone:
-            output = self._model(**inputs)
-            logits, hidden = _at(output.logits, tokens), output.hidden_states
-        else:
-            with _cut(_body(self._model), tokens) as kept:
-                logits, hidden = self._model(**inputs).logits[0], kept.get("hidden_states")
-        return logits[:, : self._facts.vocab_size], hidden
+    def raw(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
+        """Computes the tensors themselves; see the protocol."""
+        return self._answers(batch, dict(wanted), lambda _name, raw, _ids, _draws: dict(raw))
+
+    def bare(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> None:
+        """Computes the tensors and fetches a number of each; see the protocol."""
+        self._answers(
+            batch,
+            dict(wanted),
+            lambda _name, raw, _ids, _draws: {n: x.reshape(-1)[:1] for n, x in raw.items()},
+        )
+
+    def signals(self, batch: TeacherBatch, wanted: Mapping[str, Fitted]) -> Answers:
+        """Computes every wanted signal in one forward pass; see the protocol."""
+        signals = {name: fitted.signal for name, fitted in wanted.items()}
+        return self._answers(
+            batch,
+            signals,
+            lambda name, raw, ids, draws: encode(wanted[name], raw, true_ids=ids, draws=draws),
+        )
+
+    def _answers(self, batch: TeacherBatch, signals: dict[str, Signal], codec: Codec) -> Answers:
+        asked = asked_of(signals.values())
+        with (
+            refuse_without_memory(
+                batch, where=self._facts.where, device=self.device, is_one=_is_out_of_memory
+            ),
+            torch.inference_mode(),
+            self._autocast(),
+        ):
+            done = self._forward(batch, asked)
+            answers = self._from_body(done, batch, signals, asked, codec)
+            for group in asked.head_groups():
+                answers |= self._from_head(done, batch, signals, group, codec)
+            return {name: _numpy(answers[name]) for name in signals}
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self._dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, dtype=self._dtype)
+
+    def _forward(self, batch: TeacherBatch, asked: Asked) -> Pass:
+        return forward(
+            self._model,
+            self._inputs(batch),
+            asked,
+            projections=self._projections,
+            task_positions=self._facts.task_positions,
+        )
+
+    def _from_body(
+        self,
+        done: Pass,
+        batch: TeacherBatch,
+        signals: dict[str, Signal],
+        asked: Asked,
+        codec: Codec,
+    ) -> dict[str, list[Tensors]]:
+        """Family -> its arrays, of all that no vocabulary head has a part in."""
+        answers: dict[str, list[Tensors]] = {}
+        for source, group in asked.body:
+            index, ids, draws = self._items(batch, group)
+            raw = source_arrays(done, source, index)
+            for name, signal in signals.items():
+                if (signal.source, signal.positions) == (source, group):
+                    with torch.autocast(self._device.type, enabled=False):
+                        answers[name] = [codec(name, raw, ids, draws)]
+        return answers
+
+    def _from_head(
+        self,
+        done: Pass,
+        batch: TeacherBatch,
+        signals: dict[str, Signal],
+        group: Group,
+        codec: Codec,
+    ) -> dict[str, list[Tensors]]:
+        """Family -> its arrays part by part, of the head's logits and its decoder's input."""
+        chosen = {
+            name: signal
+            for name, signal in signals.items()
+            if signal.positions == group and signal.source.kind in ("logits", "final")
+        }
+        answers: dict[str, list[Tensors]] = {name: [] for name in chosen}
+        for part in parts_of_items(with_draws(batch.items[group])):
+            index, ids, draws = (self._tensor(x) for x in (part.index, part.true_ids, part.draws))
+            raw = self._head(done, batch, index)
+            for name, signal in chosen.items():
+                with torch.autocast(self._device.type, enabled=False):
+                    answers[name].append(codec(name, raw[signal.source.kind], ids, draws))
+        return answers
+
+    def _head(self, done: Pass, batch: TeacherBatch, index: torch.Tensor) -> dict[str, Tensors]:
+        """Kind (logits, final) -> its raw arrays at flat positions (M,), float32."""
+        states = at(done.body.last_hidden_state, index)
+        whole = not self._head_alone
+        with contextlib.ExitStack() as stack:
+            seen = None
+            if self._facts.why_no_final is None:
+                seen = stack.enter_context(decoder_input(self._model))
+            if not whole:
+                stack.enter_context(head_alone(body_of(self._model), done.body, states))
+            logits = _logits(self._model(**self._inputs(batch)))
+            raw = {"logits": {"logits": _rows(logits, index, whole)[:, : self._facts.vocab_size]}}
+            if seen is not None:
+                raw["final"] = {"states": _rows(seen[-1], index, whole)}
+        return raw
+
+    def _items(self, batch: TeacherBatch, group: Group) -> tuple[torch.Tensor, ...]:
+        items = with_draws(batch.items[group])
+        return tuple(self._tensor(x) for x in (items.index, items.true_ids, items.draws))
 
     def _inputs(self, batch: TeacherBatch) -> dict[str, Any]:
         ids = np.where(batch.attention_mask == 1, batch.ids, self._config.pad_id)
@@ -107,96 +216,56 @@ class TorchTeacher:
             "attention_mask": self._tensor(batch.attention_mask),
             "return_dict": True,
         }
-        if self._segments and self._config.num_segments > 1:
+        if self._segments:
             inputs["token_type_ids"] = self._tensor(batch.segment_ids)
+        if self._caches:
+            inputs["use_cache"] = False
         return inputs
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+    def _tensor(self, array: np.ndarray | None) -> torch.Tensor:
+        assert array is not None  # `with_draws` saw to it
         return torch.from_numpy(array.astype(np.int64)).to(self._device)
 
-    def _probe(self) -> bool:
-        """Checks what comes out for three tokens; returns whether the head can run by itself."""
+    def _runs_head_alone(self) -> bool:
         row = np.array([[1, 2, 3]], np.int32) % self._facts.vocab_size
-        batch = TeacherBatch(
-            ids=row,
-            segment_ids=0 * row,
-            attention_mask=0 * row + 1,
-            positions=row[:, :1],
-            true_ids=row[:, :1],
-        )
-        self._check_states(batch)
-        if self._facts.why_no_logits is not None:
-            return False
-        sparse = {"probe": SparseSignal(k=1)}
-        tokens = self._tensor(np.array([1, 2]))
-        self._head_alone = False
+        batch = TeacherBatch(ids=row, segment_ids=0 * row, attention_mask=0 * row + 1)
+        index = self._tensor(np.array([1, 2]))
         with torch.inference_mode():
-            expected, _ = self._forward(batch, tokens, sparse)
-            if expected.shape != (2, self._facts.vocab_size):
-                raise UsageError(
-                    f"{self._facts.where}: logits are {expected.shape[-1]} wide, but the "
-                    f"vocabulary has {self._facts.vocab_size} ids"
-                )
+            done = self._forward(batch, asked_of(()))
+            self._head_alone = False
+            expected = self._head(done, batch, index)["logits"]["logits"]
             self._head_alone = True
             try:
-                found, _ = self._forward(batch, tokens, sparse)
-            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-                return False  # a model that is built otherwise: its head runs everywhere
+                found = self._head(done, batch, index)["logits"]["logits"]
+            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+                return False
             return found.shape == expected.shape and bool(
                 torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
             )
 
-    def _check_states(self, batch: TeacherBatch) -> None:
-        facts = self._facts
-        with torch.inference_mode():
-            hidden = _body(self._model)(
-                **self._inputs(batch), output_hidden_states=True
-            ).hidden_states
-        shapes = [tuple(states.shape) for states in hidden or ()]
-        if shapes != [(1, 3, facts.hidden_dim)] * (facts.num_layers + 1):
-            raise UsageError(
-                f"{facts.where}: {facts.num_layers + 1} states of width {facts.hidden_dim} are "
-                f"expected from its config; it gives {len(shapes)}, the last {shapes[-1:]}"
-            )
+
+def _logits(output: Any) -> torch.Tensor:
+    """Over the vocabulary; models for pre-training call them otherwise."""
+    found = output.get("prediction_logits")
+    logits: torch.Tensor = output.logits if found is None else found
+    return logits
 
 
-def _body(model: Any) -> Any:
-    """The model without its head; itself where it has none."""
-    return model.base_model
+def _rows(x: torch.Tensor, index: torch.Tensor, whole: bool) -> torch.Tensor:
+    """(M, ...) float32 of (B, T, ...) if `whole`, else of the one row (1, M, ...)."""
+    return (at(x, index) if whole else x.reshape(-1, x.shape[-1])).float()
 
 
-@contextlib.contextmanager
-def _cut(body: Any, tokens: torch.Tensor) -> Iterator[dict[str, Any]]:
-    """While open, the last states that leave `body` are those at `tokens`, as one row.
-
-    Yields:
-      a dict that holds, once `body` has run, what else it gave.
-    """
-    kept: dict[str, Any] = {}
-
-    def cut(_module: Any, _inputs: Any, output: Any) -> Any:
-        kept["hidden_states"] = output.hidden_states
-        output["last_hidden_state"] = _at(output.last_hidden_state, tokens)[None]
-        return output
-
-    handle = body.register_forward_hook(cut)
-    try:
-        yield kept
-    finally:
-        handle.remove()
+def _numpy(parts: list[Tensors]) -> dict[str, np.ndarray]:
+    joined = {name: [part[name].cpu().numpy() for part in parts] for name in parts[0]}
+    return {name: x[0] if len(x) == 1 else np.concatenate(x) for name, x in joined.items()}
 
 
-def _states(states: torch.Tensor, signal: HiddenSignal, tokens: torch.Tensor) -> torch.Tensor:
-    if signal.positions == "masked":
-        states = _at(states, tokens)
-    elif signal.positions == "first":
-        states = states[:, :1]
-    return states.to(_DTYPES[signal.dtype])
-
-
-def _at(states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """(B, T, D) at flat tokens (M,) -> (M, D)."""
-    return states.reshape(-1, states.shape[-1])[tokens]
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and ("alloc" in said and "memory" in said)
 
 
 def _configure(threads: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limbeck.teachers import TeacherBatch
+from limbeck.teachers import Items, TeacherBatch
 
 VOCAB_SIZE, NUM_LAYERS, HIDDEN_DIM, NUM_TOKENS = 97, 3, 16, 20
 _SHAPE = {
@@ -29,6 +29,27 @@ _DISTIL = {
     "hidden_dim": 24,
     "max_position_embeddings": 40,
 }
+_GPT2 = {
+    "vocab_size": VOCAB_SIZE,
+    "n_embd": HIDDEN_DIM,
+    "n_layer": NUM_LAYERS,
+    "n_head": 2,
+    "n_positions": 40,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def _shape_of(kind: str) -> dict[str, Any]:
+    if "Distil" in kind:
+        return _DISTIL
+    if "GPT2" in kind:
+        return _GPT2
+    if "Roberta" in kind:
+        return {**_SHAPE, "type_vocab_size": 1}  # as all that were published
+    if "Llama" in kind or "Qwen2" in kind:  # heads of queries share keys and values
+        return {**_SHAPE, "num_key_value_heads": 1, "pad_token_id": 0}
+    return _SHAPE
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +78,9 @@ def write_folder(torch, transformers, tmp_path_factory) -> Callable[..., Path]:
         key = (kind, *sorted(config.items()))
         if key not in written:
             settings = getattr(transformers, kind).config_class
-            shape = _DISTIL if "Distil" in kind else _SHAPE
-            if "Roberta" in kind:
-                shape = {**shape, "type_vocab_size": 1}  # as all that were published
             torch.manual_seed(0)
-            model = getattr(transformers, kind)(settings(**{**shape, **config})).eval()
+            shape = {**_shape_of(kind), **config}
+            model = getattr(transformers, kind)(settings(**shape)).eval()
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
                     parameter.normal_(1.0 if "orm.weight" in name else 0.0, 0.15)
@@ -125,14 +144,22 @@ def _export(torch: Any, transformers: Any, folder: Path, path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def batch() -> TeacherBatch:
-    """Three rows of 20, 13 and 4 tokens; positions fill the first, and one slot of the second."""
+    """Three rows of 20, 13 and 4 tokens, of which the last is filling; and where to answer."""
     rng = np.random.default_rng(0)
     tokens = np.arange(NUM_TOKENS)
     mask = (tokens < np.array([20, 13, 4])[:, None]).astype(np.int32)
+    ids = (rng.integers(5, VOCAB_SIZE, mask.shape) * mask).astype(np.int32)
+    real = np.flatnonzero(mask[:2]).astype(np.int32)
+    masked = np.array([1, 4, 8, NUM_TOKENS + 2], np.int32)
     return TeacherBatch(
-        ids=(rng.integers(5, VOCAB_SIZE, mask.shape) * mask).astype(np.int32),
+        ids=ids,
         segment_ids=((tokens >= 4) * mask).astype(np.int32),
         attention_mask=mask,
-        positions=np.array([[1, 4, 8], [2, 0, 0], [0, 0, 0]], np.int32),
-        true_ids=np.array([[7, 9, 29], [5, 0, 0], [0, 0, 0]], np.int32),
+        items={
+            "masked": Items(index=masked, true_ids=np.array([7, 9, 29, 5], np.int32)),
+            "all": Items(index=real, true_ids=np.zeros(len(real), np.int32)),
+            "first": Items(
+                index=np.array([0, NUM_TOKENS], np.int32), true_ids=np.zeros(2, np.int32)
+            ),
+        },
     )

@@ -8,15 +8,19 @@ import pytest
 
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.labels import HiddenSignal, SparseSignal
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import AttentionSignal, QkvSignal, TaskSignal
 from limbeck.teachers import TeacherBatch, find_teacher, load_teacher, onnx_graph
+from limbeck.teachers.protocol import LoadOptions
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 WANTED = {
     "sparse": SparseSignal(k=4, temperatures=(1.0,)),
-    "hidden": HiddenSignal(layer=2, dtype="float32"),
+    "hidden": HiddenSignal(layer=2, codec="float32"),
 }
+FITTED = {name: Fitted(signal=signal) for name, signal in WANTED.items()}
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +73,90 @@ def test_batch_in_parts_gives_the_same_answers(graph_folder, batch, monkeypatch)
     from limbeck.teachers import onnx_teacher
 
     teacher = load_teacher(graph_folder, threads=1)
-    whole = teacher.signals(batch, WANTED)
+    wanted = {**FITTED, "all": Fitted(signal=SparseSignal(k=4, positions="all"))}
+    whole = teacher.signals(batch, wanted)
     monkeypatch.setattr(onnx_teacher, "_LOGITS_BYTES", 1)  # a row at a time
-    parts = teacher.signals(batch, WANTED)
+    parts = teacher.signals(batch, wanted)
     for name, arrays in whole.items():
         for field, values in arrays.items():
             np.testing.assert_allclose(
                 parts[name][field].astype(np.float32), values.astype(np.float32), atol=1e-5
             )
+    assert teacher.bare(batch, WANTED) is None
+
+
+def with_task(graph):
+    """The graph of a classifier: the sum of the first token's state, twice."""
+    keep_outputs("hidden_states.3")(graph)
+    tensor, types = onnx.helper.make_tensor, onnx.TensorProto
+    graph.initializer.append(tensor("which", types.INT64, [], [0]))
+    graph.initializer.append(tensor("axes", types.INT64, [1], [1]))
+    graph.initializer.append(tensor("twice", types.INT64, [2], [1, 2]))
+    for op, inputs, output in (
+        ("Gather", ["hidden_states.3", "which"], "state"),
+        ("ReduceSum", ["state", "axes"], "sum"),
+        ("Tile", ["sum", "twice"], "task"),
+    ):
+        more = {"axis": 1} if op == "Gather" else {}
+        graph.node.append(onnx.helper.make_node(op, inputs, [output], **more))
+    for node in graph.node:  # what was called so is of the vocabulary
+        node.output[:] = ["old_logits" if name == "logits" else name for name in node.output]
+        node.output[:] = ["logits" if name == "task" else name for name in node.output]
+    value = onnx.helper.make_tensor_value_info("logits", types.FLOAT, ["batch", 2])
+    graph.output.append(value)
+
+
+def test_classifier_gives_its_logits_a_row(changed, batch):
+    folder = changed(with_task, architectures=["BertForSequenceClassification"])
+    teacher = load_teacher(folder)
+    assert (teacher.facts.task_positions, teacher.facts.num_labels) == ("first", 2)
+    assert teacher.facts.why_no_logits is not None
+    wanted = {"task": TaskSignal(), "hidden": HiddenSignal(layer=3, positions="first")}
+    teacher.facts.check(wanted)
+    found = teacher.raw(batch, wanted)
+    sums = found["hidden"]["states"].sum(axis=-1, keepdims=True).repeat(2, axis=-1)
+    np.testing.assert_allclose(found["task"]["logits"], sums, rtol=1e-5, atol=1e-5)
+
+
+def with_attention(graph):
+    """An output that is called as attention probabilities are: here, states of two heads."""
+    tensor, types = onnx.helper.make_tensor, onnx.TensorProto
+    graph.initializer.append(tensor("one", types.INT64, [1], [1]))
+    graph.initializer.append(tensor("two", types.FLOAT, [1, 2, 1, 1], [1.0, 2.0]))
+    graph.node.append(onnx.helper.make_node("Cast", ["attention_mask"], ["mask_f"], to=types.FLOAT))
+    graph.node.append(onnx.helper.make_node("Unsqueeze", ["mask_f", "one"], ["mask_1"]))
+    graph.node.append(onnx.helper.make_node("Unsqueeze", ["mask_1", "one"], ["mask_2"]))
+    graph.node.append(onnx.helper.make_node("Transpose", ["mask_2"], ["mask_3"], perm=[0, 1, 3, 2]))
+    graph.node.append(onnx.helper.make_node("Mul", ["mask_2", "mask_3"], ["pairs"]))
+    graph.node.append(onnx.helper.make_node("Mul", ["pairs", "two"], ["attentions.1"]))
+    dims = ["batch", 2, "length", "length"]
+    graph.output.append(onnx.helper.make_tensor_value_info("attentions.1", types.FLOAT, dims))
+
+
+def test_attention_of_a_layer_is_given_where_the_graph_has_it(changed, batch):
+    teacher = load_teacher(changed(with_attention))
+    wanted = {"attention": AttentionSignal(layer=2)}  # the tuple begins at layer 1
+    teacher.facts.check(wanted)
+    with pytest.raises(UsageError, match="gives the attention of these layers only: 2"):
+        teacher.facts.check({"attention": AttentionSignal(layer=1)})
+    found = teacher.raw(batch, wanted)["attention"]["probabilities"]
+    mask = batch.attention_mask[:2]
+    pairs = (mask[:, None, :] * mask[:, :, None])[:, :, None, :] * np.array([[1.0], [2.0]])
+    np.testing.assert_array_equal(found, pairs.reshape(-1, 2, 20)[batch.items["all"].index])
+
+
+def test_what_a_graph_does_not_show_is_refused(graph_folder):
+    with pytest.raises(UsageError, match="needs queries, keys and values, but .* is a graph"):
+        find_teacher(graph_folder).facts.check({"qkv": QkvSignal(layer=1)})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"jit": True}, "jit is on"), ({"precision": "mixed_float16"}, "precision is mixed_float16")],
+)
+def test_choices_that_graphs_do_not_have_are_refused(graph_folder, options, message):
+    with pytest.raises(UsageError, match=f"{message}, but .* is a graph"):
+        load_teacher(graph_folder, **options)
 
 
 def test_threads_are_those_that_were_asked_for(graph_folder):
@@ -91,14 +171,37 @@ def test_graph_without_logits_gives_states_only(changed, batch):
     with pytest.raises(UsageError, match="gives the states of these layers only: 2"):
         source.facts.check({"hidden": HiddenSignal(layer=3)})
     wanted = {"hidden": WANTED["hidden"]}
-    assert source.load(1).signals(batch, wanted)["hidden"]["states"].shape == (3, 20, 16)
+    found = source.load(LoadOptions(threads=1)).raw(batch, wanted)
+    assert found["hidden"]["states"].shape == (33, 16)
 
 
-def test_causal_model_gives_states_only(changed):
+def test_graph_of_a_decoder_gives_logits_of_what_comes_next(changed):
     facts = find_teacher(changed(architectures=["GPT2LMHeadModel"], model_type="gpt2")).facts
-    with pytest.raises(UsageError, match=r"families.sparse: .* predicts what comes next \(gpt2\)"):
+    assert facts.predicts == "next"
+    with pytest.raises(UsageError, match="predicts what comes next; take positions: all"):
         facts.check(WANTED)
-    facts.check({"hidden": WANTED["hidden"]})
+    facts.check({"sparse": SparseSignal(k=4, positions="all")})
+
+
+def with_places(graph):
+    """A graph that adds to its logits the position of the token, as an input says it."""
+    types = onnx.TensorProto
+    value = onnx.helper.make_tensor_value_info("position_ids", types.INT64, ["b", "t"])
+    graph.input.append(value)
+    for node in graph.node:
+        node.output[:] = ["old_logits" if name == "logits" else name for name in node.output]
+    graph.initializer.append(onnx.helper.make_tensor("last", types.INT64, [1], [2]))
+    graph.node.append(onnx.helper.make_node("Cast", ["position_ids"], ["places"], to=types.FLOAT))
+    graph.node.append(onnx.helper.make_node("Unsqueeze", ["places", "last"], ["column"]))
+    graph.node.append(onnx.helper.make_node("Add", ["old_logits", "column"], ["logits"]))
+
+
+def test_graph_that_asks_for_positions_is_given_them(changed, graph_folder, batch):
+    wanted = {"sparse": SparseSignal(k=4, positions="all")}
+    found = load_teacher(changed(with_places)).raw(batch, wanted)["sparse"]["logits"]
+    expected = load_teacher(graph_folder).raw(batch, wanted)["sparse"]["logits"]
+    places = (batch.items["all"].index % 20)[:, None]
+    np.testing.assert_allclose(found - places, expected, atol=1e-4)
 
 
 def test_last_hidden_state_is_the_last_layer(changed, graph_folder, batch):
@@ -107,9 +210,9 @@ def test_last_hidden_state_is_the_last_layer(changed, graph_folder, batch):
         graph.node.add(op_type="Identity", input=["hidden_states.3"], output=["last_hidden_state"])
         graph.output[0].name = "last_hidden_state"
 
-    wanted = {"hidden": HiddenSignal(layer=3, dtype="float32")}
-    found = load_teacher(changed(edit)).signals(batch, wanted)["hidden"]["states"]
-    expected = load_teacher(graph_folder).signals(batch, wanted)["hidden"]["states"]
+    wanted = {"hidden": HiddenSignal(layer=3)}
+    found = load_teacher(changed(edit)).raw(batch, wanted)["hidden"]["states"]
+    expected = load_teacher(graph_folder).raw(batch, wanted)["hidden"]["states"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -126,9 +229,9 @@ def without_segments(graph):
 def test_second_segment_that_a_graph_cannot_read_is_refused(changed, batch):
     teacher = load_teacher(changed(without_segments))
     with pytest.raises(LimbeckError, match="no input token_type_ids"):
-        teacher.signals(batch, WANTED)
+        teacher.raw(batch, WANTED)
     fields = {name: getattr(batch, name) for name in TeacherBatch.__dataclass_fields__}
-    teacher.signals(TeacherBatch(**{**fields, "segment_ids": 0 * batch.ids}), WANTED)
+    teacher.raw(TeacherBatch(**{**fields, "segment_ids": 0 * batch.ids}), WANTED)
 
 
 def fixed_length(graph):
@@ -141,7 +244,7 @@ def unknown_input(graph):
 
 
 def extra_input(graph):
-    value = onnx.helper.make_tensor_value_info("position_ids", onnx.TensorProto.INT64, ["b", "t"])
+    value = onnx.helper.make_tensor_value_info("past", onnx.TensorProto.FLOAT, ["b", "t"])
     graph.input.append(value)
 
 
@@ -159,7 +262,7 @@ def other_outputs(graph):
     [
         (fixed_length, r"input_ids has the fixed shape \[None, 7\]; export it with an open batch"),
         (unknown_input, "no input input_ids"),
-        (extra_input, "wants an input position_ids, which is not known"),
+        (extra_input, "wants an input past, which is not known"),
         (float_input, "input input_ids is float32; integers are expected"),
         (other_outputs, r"none of its outputs \(scores\) is known"),
     ],
@@ -189,8 +292,8 @@ def test_config_that_contradicts_the_graph(changed, config, message, batch):
         with pytest.raises(UsageError):
             load_teacher(folder)
     else:
-        found = load_teacher(folder).signals(batch, {"sparse": WANTED["sparse"]})
-        assert found["sparse"]["ids"].max() < 60
+        found = load_teacher(folder).raw(batch, {"sparse": WANTED["sparse"]})
+        assert found["sparse"]["logits"].shape == (4, 60)
 
 
 def test_graph_that_does_not_load_gives_one_line(changed):
@@ -213,9 +316,9 @@ def test_weights_beside_the_graph_are_part_of_it(graph_folder, tmp_path, batch):
         size_threshold=0,
     )
     plan = onnx_graph.read_plan(tmp_path)
-    expected = load_teacher(graph_folder).signals(batch, WANTED)
-    found = load_teacher(tmp_path).signals(batch, WANTED)
-    np.testing.assert_array_equal(found["sparse"]["ids"], expected["sparse"]["ids"])
+    expected = load_teacher(graph_folder).raw(batch, WANTED)
+    found = load_teacher(tmp_path).raw(batch, WANTED)
+    np.testing.assert_array_equal(found["sparse"]["logits"], expected["sparse"]["logits"])
     with open(tmp_path / "weights.data", "r+b") as file:
         file.seek(100)
         file.write(b"\x01")

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from limbeck.config.errors import LimbeckError, UsageError
-from limbeck.labels import HiddenSignal, SparseSignal, sparse
-from limbeck.teachers import find_teacher, load_teacher
+from limbeck.labels import HiddenSignal, SparseSignal
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import AttentionSignal, FinalSignal, QkvSignal, RelationsSignal
+from limbeck.teachers import Items, TeacherBatch, TeacherOutOfMemory, find_teacher, load_teacher
+from limbeck.teachers.protocol import LoadOptions
 from limbeck.weights import read_tensors, write_tensors
 
 SPARSE = {"sparse": SparseSignal(k=4, temperatures=(1.0,))}
-HIDDEN = {"hidden": HiddenSignal(layer=3, dtype="float32")}
+HIDDEN = {"hidden": HiddenSignal(layer=3)}
+HEAD = {**SPARSE, "final": FinalSignal(), "all": SparseSignal(k=4, positions="all")}
 
 
 @pytest.fixture
@@ -29,50 +33,51 @@ def broken(write_folder, tmp_path):
     return folder, change
 
 
-@pytest.mark.parametrize("kind", ["DebertaV2ForMaskedLM", "MPNetForMaskedLM"])
-def test_families_that_we_do_not_have_are_served(kind, write_folder, transformers, batch):
-    folder = write_folder(kind)
-    teacher = load_teacher(folder)
-    assert teacher.facts.backend == "pytorch" and len(teacher.facts.fingerprint) == 64
-    model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
-    ids, mask = (teacher._tensor(a) for a in (batch.ids, batch.attention_mask))
-    ids[mask == 0] = model.config.pad_token_id
-    output = model(ids, attention_mask=mask, output_hidden_states=True)
-    answers = teacher.signals(batch, {**SPARSE, **HIDDEN})
-    rows, slots = np.nonzero(batch.used_slots)
-    logits = output.logits.detach().numpy()[rows, batch.positions[rows, slots]]
-    expected = sparse.encode(logits, batch.true_ids[rows, slots], k=4, temperatures=(1.0,))
-    found = {name: values[rows, slots] for name, values in answers["sparse"].items()}
-    np.testing.assert_array_equal(found["ids"], expected["ids"])
-    for name in ("zmax", "log_tail", "true_logit"):  # the head ran on other rows: other sums
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
-    states = output.hidden_states[3].detach().numpy()
-    real = batch.attention_mask.astype(bool)
-    np.testing.assert_allclose(
-        answers["hidden"]["states"][real], states[real], rtol=1e-5, atol=1e-5
-    )
+def assert_close(found, expected, **tolerance):
+    for name, arrays in expected.items():
+        for field, values in arrays.items():
+            np.testing.assert_allclose(found[name][field], values, err_msg=name, **tolerance)
 
 
 @pytest.mark.parametrize(
-    "kind", ["BertForMaskedLM", "DistilBertForMaskedLM", "DebertaV2ForMaskedLM"]
+    "kind",
+    [
+        "BertForMaskedLM",
+        "BertForPreTraining",
+        "DistilBertForMaskedLM",
+        "DebertaV2ForMaskedLM",
+        "GPT2LMHeadModel",
+        "Qwen2ForCausalLM",
+    ],
 )
-def test_head_runs_at_the_masked_positions_only(kind, write_folder, batch):
+def test_head_runs_at_the_chosen_positions_only(kind, write_folder, batch, monkeypatch):
+    from limbeck.teachers import parts
+
     teacher = load_teacher(write_folder(kind), backend="pytorch")
     assert teacher._head_alone
-    cut = teacher.signals(batch, SPARSE)["sparse"]
-    teacher._head_alone = False
-    whole = teacher.signals(batch, SPARSE)["sparse"]
-    np.testing.assert_array_equal(cut["ids"], whole["ids"])
-    np.testing.assert_allclose(cut["zmax"], whole["zmax"], rtol=1e-5, atol=1e-5)
+    wanted = {name: s for name, s in HEAD.items() if "Masked" in kind or s.positions == "all"}
+    cut = teacher.raw(batch, wanted)
+    monkeypatch.setattr(parts, "HEAD_ROWS", 3)
+    assert_close(teacher.raw(batch, wanted), cut, rtol=1e-5, atol=1e-5)
+    teacher._head_alone = False  # other rows in one product: other sums
+    assert_close(teacher.raw(batch, wanted), cut, rtol=1e-5, atol=1e-5)
 
 
-def test_same_batch_gives_the_same_bits(write_folder, batch):
+def test_same_batch_gives_the_same_bits_whoever_else_asks(write_folder, batch):
     teacher = load_teacher(write_folder("BertForMaskedLM"), backend="pytorch")
-    wanted = {**SPARSE, **HIDDEN}
-    first, second = (teacher.signals(batch, wanted) for _ in range(2))
-    for name, arrays in first.items():
-        for field, values in arrays.items():
-            np.testing.assert_array_equal(values, second[name][field])
+    more = {"attention": AttentionSignal(layer=1), "qkv": QkvSignal(layer=2), **HEAD}
+    first = teacher.raw(batch, HIDDEN)["hidden"]["states"]
+    second = teacher.raw(batch, {**HIDDEN, **more})["hidden"]["states"]
+    np.testing.assert_array_equal(first, second)
+    assert teacher.bare(batch, {**HIDDEN, **more}) is None
+
+
+def test_only_what_is_stored_is_given(write_folder, batch):
+    teacher = load_teacher(write_folder("BertForMaskedLM"), backend="pytorch")
+    wanted = {name: Fitted(signal=signal) for name, signal in {**SPARSE, **HIDDEN}.items()}
+    found = teacher.signals(batch, wanted)
+    assert found["sparse"]["ids"].shape == (4, 4)
+    assert found["hidden"]["states"].dtype == np.float16
 
 
 def test_threads_are_those_that_were_asked_for(write_folder, torch):
@@ -80,22 +85,83 @@ def test_threads_are_those_that_were_asked_for(write_folder, torch):
     assert torch.get_num_threads() == 1
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_rounds_products_and_answers_in_float32(precision, write_folder, batch):
+    folder = write_folder("BertForMaskedLM")
+    exact = load_teacher(folder, backend="pytorch").raw(batch, {**HEAD, **HIDDEN})
+    mixed = load_teacher(folder, backend="pytorch", precision=precision)
+    found = mixed.raw(batch, {**HEAD, **HIDDEN})
+    assert all(x.dtype == np.float32 for arrays in found.values() for x in arrays.values())
+    # 8 bits of mantissa in bfloat16, through three layers, on logits of size 10.
+    assert_close(found, exact, rtol=0.1, atol=0.2)
+    assert np.abs(found["hidden"]["states"] - exact["hidden"]["states"]).max() > 1e-5
+
+
+def test_compilation_is_refused(write_folder):
+    with pytest.raises(UsageError, match="jit is on, but .* runs in PyTorch"):
+        load_teacher(write_folder("BertForMaskedLM"), backend="pytorch", jit=True)
+
+
+def test_batch_that_does_not_fit_memory_is_one_clear_error(write_folder):
+    folder = write_folder("BertForMaskedLM", num_hidden_layers=1, intermediate_size=2**19)
+    teacher = load_teacher(folder, backend="pytorch")
+    ids = np.ones((8192, 20), np.int32)  # 344 GB inside the feed-forward block
+    one = Items(index=np.zeros(1, np.int32), true_ids=np.zeros(1, np.int32))
+    batch = TeacherBatch(ids=ids, segment_ids=0 * ids, attention_mask=ids, items={"all": one})
+    with pytest.raises(TeacherOutOfMemory, match="a batch of 8192 rows of 20 tokens .*budget"):
+        teacher.raw(batch, {"hidden": HiddenSignal(layer=1)})
+
+
 def test_encoder_without_a_head_gives_states_and_refuses_logits(write_folder, batch):
     source = find_teacher(write_folder("BertModel"), backend="pytorch")
-    with pytest.raises(UsageError, match="families.sparse: .* is an encoder without one"):
-        source.facts.check(SPARSE)
-    assert source.load(0).signals(batch, HIDDEN)["hidden"]["states"].shape == (3, 20, 16)
+    for name in ("sparse", "final"):
+        with pytest.raises(UsageError, match=f"families.{name}: .* is an encoder without one"):
+            source.facts.check({name: HEAD[name]})
+    found = source.load(LoadOptions()).raw(batch, HIDDEN)["hidden"]["states"]
+    assert found.shape == (33, 16)
 
 
-def test_logit_that_is_not_finite_is_marked(broken, batch):
+def test_relations_of_families_that_we_do_not_have_are_refused(write_folder):
+    facts = find_teacher(write_folder("DebertaV2ForMaskedLM")).facts
+    with pytest.raises(UsageError, match=r"a family \(deberta-v2\) whose .*: keep qkv of it"):
+        facts.check({"relations": RelationsSignal(layer=1)})
+    facts.check({"qkv": QkvSignal(layer=1)})
+
+
+def test_projections_that_are_called_for_something_else_too_give_the_layer_s(
+    write_folder, batch, torch
+):
+    """DeBERTa's, which also project its table of distances."""
+    folder = write_folder(
+        "DebertaV2ForMaskedLM", relative_attention=True, pos_att_type="p2c|c2p", share_att_key=True
+    )
+    teacher = load_teacher(folder)
+    found = teacher.raw(batch, {"qkv": QkvSignal(layer=2), "in": HiddenSignal(layer=1)})
+    layer = teacher._model.base_model.encoder.layer[1].attention.self
+    states = found["in"]["states"]
+    weight, bias = layer.query_proj.weight.numpy(), layer.query_proj.bias.numpy()
+    expected = states @ weight.T + bias
+    np.testing.assert_allclose(found["qkv"]["queries"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_logits_that_are_scaled_behind_the_matrix_have_no_final_state(write_folder, batch):
+    """Cohere's: the matrix alone does not rebuild them."""
+    folder = write_folder("CohereForCausalLM", logit_scale=0.25, num_key_value_heads=1)
+    facts = find_teacher(folder).facts
+    with pytest.raises(UsageError, match="gives logits that are not its decoder's matrix"):
+        facts.check({"final": FinalSignal(positions="all")})
+    facts.check({"sparse": SparseSignal(k=2, positions="all")})
+
+
+def test_answer_that_is_not_finite_is_given_as_it_is(broken, batch):
     folder, change = broken
 
     def edit(tensors):
         tensors["bert.embeddings.position_embeddings.weight"][15] = np.nan
 
     change(edit)
-    found = load_teacher(folder, backend="pytorch").signals(batch, SPARSE)["sparse"]
-    assert np.isnan(found["zmax"][batch.used_slots]).all()  # padding attends to it in every row
+    found = load_teacher(folder, backend="pytorch").raw(batch, SPARSE)["sparse"]["logits"]
+    assert np.isnan(found).all()  # padding attends to it in every row
 
 
 def test_tensor_that_is_missing_is_named_and_never_drawn(broken):
@@ -109,7 +175,7 @@ def test_damaged_weights_give_one_line(broken):
     folder, _ = broken
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UsageError, match="transformers cannot load it") as caught:
+    with pytest.raises(LimbeckError, match=r"model.safetensors|transformers cannot load") as caught:
         find_teacher(folder, backend="pytorch")
     assert "\n" not in str(caught.value)
 
