@@ -23,6 +23,6 @@ if __name__ == "__main__":
             "vocabulary": (vocabulary.main, "documents -> a tokenizer trained on them"),
             "token_counts": (token_counts.main, "documents -> how often each token stands in them"),
             "audit": (audit.main, "what cleaning left over in documents"),
-            "labels": (labels.main, "(later) label examples on many machines"),
+            "labels": (labels.main, "label examples on many machines"),
         },
     )

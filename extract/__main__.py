@@ -27,8 +27,11 @@ def main() -> None:
     """Runs the verb of the command line."""
     verbs = {
         "run": (_run, "label examples with a teacher"),
-        "inspect": (_inspect, "what a label family holds, its size and its codec's error"),
-        "derive": (_derive, "a sparse family from a final family, without the teacher (later)"),
+        "inspect": (
+            _inspect,
+            "what label families hold, as a page with plots; their codecs' error",
+        ),
+        "derive": (_derive, "a sparse family from a final family, without the teacher"),
     }
     dispatch("extract", verbs, description="Teacher signals, kept on disk once.")
 

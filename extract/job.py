@@ -3,60 +3,75 @@
 # S token slots of an example, P prediction slots
 
 import os
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from extract.fitting import fit_families
+from extract.inputs import Checked, batch_settings
+from extract.items import question_of
 from extract.settings import ExtractSettings
-from limbeck.config.errors import UsageError
-from limbeck.labels import Signal, to_dict
-from limbeck.records.dataset import Dataset, open_dataset
-from limbeck.records.directory import JOB
-from limbeck.records.examples import refuse_unmasked
-from limbeck.records.job import unseal
+from extract.window_labels import Encoding
+from extract.windows import Windows
+from extract.worker import Worker
+from limbeck.labels.family import attachments, codec_settings
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import LabelDims, Signal
+from limbeck.records.dataset import Dataset
 from limbeck.records.manifest import Manifest
-from limbeck.records.rows import FixedRows
-from limbeck.records.shard import ShardSummary
 from limbeck.records.writer import DatasetWriter
-from limbeck.teachers import Backend, Teacher, TeacherFacts, TeacherSource, find_teacher
-from limbeck.tokens import refuse_other_tokenizer
+from limbeck.teachers import Teacher, TeacherFacts
 
-__all__ = ["Family", "Job", "prepare", "refuse_without_space"]
+__all__ = [
+    "Family",
+    "Job",
+    "finished_before",
+    "open_families",
+    "prepare",
+]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Family:
     """One label family of the run."""
 
-    name: str
-    """As the recipe calls it; its directory below OUT."""
-    signal: Signal
-    """What it holds."""
+    encoding: Encoding
+    """What it holds and how."""
     writer: DatasetWriter
     """Writes its directory."""
-    done: dict[int, ShardSummary]
-    """Shards that are finished already."""
-    manifest: Manifest | None
+    done: frozenset[int] = frozenset()
+    """Shards that were finished when the directory was opened."""
+    manifest: Manifest | None = None
     """Set when the family is complete: nothing is left to do."""
 
     @property
-    def record_bytes(self) -> int:
-        """Bytes of one record on disk."""
-        return FixedRows(self.writer.layout).stride
+    def name(self) -> str:
+        """As the recipe calls it; its directory below OUT."""
+        return self.encoding.name
+
+    @property
+    def signal(self) -> Signal:
+        """What it holds."""
+        return self.encoding.fitted.signal
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """Checked inputs and outputs of an extraction."""
 
+    settings: ExtractSettings
+    """As given."""
+    worker: Worker
+    """Which of how many this process is."""
     examples: Dataset
     """What is labelled."""
     teacher: Teacher
     """What labels."""
     families: dict[str, Family]
     """By name, in the recipe's order."""
-    max_length: int
-    """Longest padded length the teacher is given."""
+    windows: Windows
+    """How examples are cut into batches; asks for what the families that are not complete need."""
+    notes: tuple[str, ...] = field(default_factory=tuple)
+    """What the codecs said when they were settled."""
 
     @property
     def active(self) -> dict[str, Family]:
@@ -69,97 +84,134 @@ class Job:
 
     @property
     def pending(self) -> list[int]:
-        """Shards that some active family lacks."""
+        """Shards that some active family lacked when it was opened."""
         shards = range(len(self.examples.content.shards))
         return [i for i in shards if any(i not in f.done for f in self.active.values())]
 
 
-def prepare(settings: ExtractSettings, *, teacher: Teacher | None = None) -> Job:
-    """Opens everything, refuses what cannot work, and takes the output directories.
-
-    What can be checked without TensorFlow is checked before it is loaded.
-
-    Args:
-      settings: recipe and directories.
-      teacher: already loaded from `settings.teacher`; None loads it.
+def prepare(checked: Checked) -> Job:
+    """Loads the teacher and settles the codecs; writes nothing.
 
     Raises:
-      LimbeckError: damaged inputs, inputs that do not fit each other, or an output directory that
-        holds something else.
+      LimbeckError: a codec does not pass its gate, or an output directory holds something else.
     """
-    examples = open_dataset(settings.examples, kind="examples")
-    refuse_unmasked(examples.layout, examples=settings.examples, who="extraction")
-    source = _source(settings, teacher)
-    facts = source.facts
-    refuse_other_tokenizer(
-        examples.content.tokenizer,
-        examples=settings.examples,
-        model=facts.folder,
-        vocab_size=facts.vocab_size,
-    )
-    longest = int(examples.lengths().max(initial=0))
-    if longest > facts.max_positions:
-        raise UsageError(
-            f"{settings.examples} has sequences of up to {longest} tokens, but the teacher "
-            f"{settings.teacher} has {facts.max_positions} positions; prepare shorter examples"
-        )
-    facts.check(settings.families)
-    described = _describe_teacher(facts)
-    _check_siblings(settings.out, teacher=described, examples_id=examples.id)
-    writers = {
-        name: _writer(settings, name, signal, examples, described, facts.backend)
-        for name, signal in settings.families.items()
+    settings, examples = checked.settings, checked.examples
+    teacher = checked.source.load(settings.load_options)
+    windows = _windows(settings, examples, teacher.facts)
+    unsettled = {n: settings.families[n] for n, f in checked.settled.items() if f is None}
+    fitted, notes = fit_families(unsettled, teacher=teacher, windows=windows)
+    families = {
+        name: _looked_at(_family(checked, name, before or fitted[name], teacher.facts))
+        for name, before in checked.settled.items()
     }
-    for writer in writers.values():
-        writer.check()
-    _check_space(settings.out, examples, writers)
-    return Job(
+    job = Job(
+        settings=settings,
+        worker=checked.worker,
         examples=examples,
-        teacher=source.load(settings.threads),
-        families={
-            name: _open(name, settings.families[name], writer) for name, writer in writers.items()
-        },
+        teacher=teacher,
+        families=families,
+        windows=windows,
+        notes=tuple(notes),
+    )
+    return _asking(job)
+
+
+def finished_before(checked: Checked) -> dict[str, Manifest] | None:
+    """The manifests, if every family is complete: then no teacher is needed; else None.
+
+    Raises:
+      LimbeckError: a directory holds something else, or is damaged.
+    """
+    manifests = {}
+    for name, fitted in checked.settled.items():
+        if fitted is None:
+            return None
+        family = _looked_at(_family(checked, name, fitted, checked.source.facts))
+        if family.manifest is None:
+            return None
+        manifests[name] = family.manifest
+    return manifests
+
+
+def open_families(job: Job) -> Job:
+    """Takes the output directories and looks what is there already; call it inside the claims.
+
+    Raises:
+      LimbeckError: a directory holds something else, or is damaged.
+    """
+    families = {}
+    for name, family in job.families.items():
+        family.writer.open()
+        manifest = family.writer.finished()
+        share = (job.worker.index, job.worker.count)
+        done = frozenset(family.writer.done_shards(share)) if manifest is None else frozenset[int]()
+        families[name] = replace(family, done=done, manifest=manifest)
+    return _asking(replace(job, families=families))
+
+
+def _looked_at(family: Family) -> Family:
+    """With its manifest, if it is complete; writes nothing."""
+    family.writer.check()
+    there = os.path.isdir(family.writer.directory)
+    return replace(family, manifest=family.writer.finished() if there else None)
+
+
+def _asking(job: Job) -> Job:
+    """The job, whose batches ask for what its families still need."""
+    question = question_of(
+        (family.signal for family in job.active.values()),
+        predicts=job.windows.question.predicts,
+        seed=job.settings.seed,
+    )
+    return replace(job, windows=replace(job.windows, question=question))
+
+
+def _windows(settings: ExtractSettings, examples: Dataset, facts: TeacherFacts) -> Windows:
+    return Windows(
+        examples=examples,
+        question=question_of(
+            settings.families.values(), predicts=facts.predicts, seed=settings.seed
+        ),
+        fraction=settings.largest_fraction,
+        vocab_size=facts.vocab_size,
         max_length=min(examples.layout.field("ids").shape[0] or 0, facts.max_positions),
+        batch_tokens=settings.batch_tokens,
+        length_multiple=settings.length_multiple,
+        window_rows=settings.window_rows,
+        fill=settings.jit,
     )
 
 
-def _source(settings: ExtractSettings, teacher: Teacher | None) -> TeacherSource:
-    if teacher is None:
-        return find_teacher(settings.teacher, backend=settings.backend)
-    return TeacherSource(facts=teacher.facts, load=lambda _threads: teacher)
-
-
-def _open(name: str, signal: Signal, writer: DatasetWriter) -> Family:
-    writer.open()
-    manifest = writer.finished()
-    done = writer.done_shards() if manifest is None else {}
-    return Family(name=name, signal=signal, writer=writer, done=done, manifest=manifest)
-
-
-def _writer(
-    settings: ExtractSettings,
-    name: str,
-    signal: Signal,
-    examples: Dataset,
-    teacher: dict[str, Any],
-    backend: Backend,
-) -> DatasetWriter:
-    layout = signal.layout(
-        seq_length=examples.layout.field("ids").shape[0] or 0,
-        max_predictions=examples.layout.field("mask_positions").shape[0] or 0,
-        vocab_size=teacher["vocab_size"],
-        hidden_dim=teacher["hidden_dim"],
-    )
-    return DatasetWriter(
+def _family(checked: Checked, name: str, fitted: Fitted, facts: TeacherFacts) -> Family:
+    settings, examples = checked.settings, checked.examples
+    dims = _dims(examples, facts)
+    layout = fitted.signal.layout(dims, fitted.chosen)
+    writer = DatasetWriter(
         os.path.join(settings.out, name),
         name=name,
         kind="labels",
         layout=layout,
         num_shards=len(examples.content.shards),
-        settings={"signal": to_dict(signal), **settings.content_settings(backend)},
+        settings={
+            **codec_settings(fitted),
+            **batch_settings(settings, name, fitted.signal, facts),
+        },
         parents={"examples": examples.id},
         tokenizer=examples.content.tokenizer,
-        teacher=teacher,
+        teacher=_describe_teacher(facts),
+        seed=settings.seed,
+        attachments=attachments(fitted),
+        shared=not checked.worker.is_alone,
+    )
+    encoding = Encoding(name=name, fitted=fitted, layout=layout, dims=dims, seed=settings.seed)
+    return Family(encoding=encoding, writer=writer)
+
+
+def _dims(examples: Dataset, facts: TeacherFacts) -> LabelDims:
+    masked = "mask_positions" in examples.layout.names
+    return facts.dims(
+        seq_length=examples.layout.field("ids").shape[0] or 0,
+        max_predictions=examples.layout.field("mask_positions").shape[0] if masked else None,
     )
 
 
@@ -170,57 +222,3 @@ def _describe_teacher(teacher: TeacherFacts) -> dict[str, Any]:
         "hidden_dim": teacher.hidden_dim,
         "num_layers": teacher.num_layers,
     }
-
-
-def _check_siblings(out: str, *, teacher: dict[str, Any], examples_id: str) -> None:
-    """One OUT is one teacher's answers to one set of examples."""
-    if not os.path.isdir(out):
-        return
-    for name in sorted(os.listdir(out)):
-        path = os.path.join(out, name, JOB)
-        if not os.path.isfile(path):
-            continue
-        with open(path, "rb") as file:
-            there = unseal(file.read(), path)
-        other = (there.get("teacher") or {}).get("fingerprint")
-        if other != teacher["fingerprint"]:
-            raise UsageError(
-                f"{out} holds labels of another teacher: {name} is of {str(other)[:12]} and this "
-                f"is {teacher['fingerprint'][:12]}; choose another --out"
-            )
-        parent = (there.get("parents") or {}).get("examples")
-        if parent != examples_id:
-            raise UsageError(
-                f"{out} holds labels of other examples: {name} is of {str(parent)[:12]} and these "
-                f"are {examples_id[:12]}; choose another --out"
-            )
-
-
-def _check_space(out: str, examples: Dataset, writers: dict[str, DatasetWriter]) -> None:
-    """Counts what the families need beyond what is there already."""
-    there = 0
-    for writer in writers.values():
-        if os.path.isdir(writer.directory):
-            there += sum(entry.stat().st_size for entry in os.scandir(writer.directory))
-    strides = [FixedRows(writer.layout).stride for writer in writers.values()]
-    parent = os.path.abspath(out)
-    while not os.path.exists(parent):
-        parent = os.path.dirname(parent)
-    refuse_without_space(
-        out,
-        needed_bytes=sum(strides) * examples.num_rows - there,
-        free_bytes=shutil.disk_usage(parent).free,
-    )
-
-
-def refuse_without_space(out: str, *, needed_bytes: int, free_bytes: int) -> None:
-    """Refuses a job whose families cannot fit the disk.
-
-    Raises:
-      UsageError: when more is needed than is free.
-    """
-    if needed_bytes > free_bytes:
-        raise UsageError(
-            f"{out}: the families need {needed_bytes / 1e9:.1f} GB more and the disk has "
-            f"{free_bytes / 1e9:.1f} GB free; free some space, or keep less (k, positions, layers)"
-        )

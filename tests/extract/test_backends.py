@@ -11,7 +11,7 @@ import pytest
 from extract.run import extract
 from extract.settings import ExtractSettings
 from limbeck.config.errors import UsageError
-from limbeck.labels import HiddenSignal, SparseSignal
+from limbeck.labels.signals import HiddenSignal, SparseSignal
 from limbeck.records.dataset import open_dataset
 from limbeck.records.manifest import read_manifest
 from limbeck.tokens import load_tokenizer
@@ -20,7 +20,7 @@ from limbeck.weights.onnx_export import export_onnx
 
 FAMILIES = {
     "sparse": SparseSignal(k=5, temperatures=(1.0, 2.0)),
-    "states": HiddenSignal(layer=1, dtype="float32"),
+    "states": HiddenSignal(layer=1, codec="float32"),
 }
 # Logits and states of size 10 at most, in float32, by other orders of summation.
 FLOAT32 = 5e-5
