@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from limbeck.config.errors import LimbeckError, UsageError
-from limbeck.order.permutation import MAX_ROWS, Permutation, epoch_permutation
+from limbeck.order.permutation import MAX_ROWS, Permutation, epoch_key
+from limbeck.order.two_level import TwoLevel, TwoLevelPermutation
 
 __all__ = ["Boundary", "GlobalBatch", "Order", "padded_size", "rank_slice"]
 
@@ -46,7 +47,7 @@ class GlobalBatch:
     """(n,) running positions, consecutive."""
 
     epochs: npt.NDArray[np.int64]
-    """(n,) epoch of each row, not falling."""
+    """(n,) epoch of each row; not falling inside a corpus."""
 
     next_position: int
     """Where the next batch starts."""
@@ -65,6 +66,12 @@ class Order:
     boundary: Boundary = "run_on"
     """`run_on`: batches run across the end of an epoch. `close`: an epoch's last batch is short."""
 
+    two_level: TwoLevel | None = None
+    """Sizes of the two-level order; None for a permutation of all rows."""
+
+    name: str = ""
+    """Of the corpus in a mixture: corpora of one size have orders of their own."""
+
     def __post_init__(self) -> None:
         """Refuses a size or boundary that cannot be."""
         if not 0 <= self.num_rows <= MAX_ROWS:
@@ -72,9 +79,18 @@ class Order:
         if self.boundary not in ("run_on", "close"):
             raise UsageError(f"boundary is {self.boundary!r}; it must be 'run_on' or 'close'")
 
+    @property
+    def mode(self) -> str:
+        """What a state keeps of the kind of order: `full` or `two_level 128x1024`."""
+        return "full" if self.two_level is None else str(self.two_level)
+
     def epoch_of(self, position: int) -> int:
         """Returns the epoch in which a running position lies."""
         return position // self.num_rows if self.num_rows else 0
+
+    def epochs_at(self, position: int) -> dict[str, float]:
+        """Returns name -> epochs fed before `position`."""
+        return {self.name: position / max(self.num_rows, 1)}
 
     def batch_rows(self, position: int, global_batch: int) -> GlobalBatch:
         """Returns the batch that starts at `position`.
@@ -104,9 +120,12 @@ class Order:
             rows[start:end] = self.permutation(epoch)(places[start:end])
         return GlobalBatch(rows=rows, positions=positions, epochs=epochs, next_position=stop)
 
-    def permutation(self, epoch: int) -> Permutation:
+    def permutation(self, epoch: int) -> Permutation | TwoLevelPermutation:
         """Returns the permutation of one epoch: place -> row."""
-        return epoch_permutation(self.num_rows, seed=self.seed, epoch=epoch)
+        key = epoch_key(seed=self.seed, epoch=epoch, name=self.name)
+        if self.two_level is None:
+            return Permutation(self.num_rows, key)
+        return TwoLevelPermutation(self.num_rows, key, self.two_level)
 
     def _stop(self, position: int, global_batch: int) -> int:
         """The position after the batch's last row."""

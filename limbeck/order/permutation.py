@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ORDER_VERSION", "Permutation", "epoch_permutation"]
+__all__ = ["ORDER_VERSION", "Permutation", "epoch_key", "epoch_permutation", "mix_bits"]
 
 ORDER_VERSION = 1
 
@@ -88,19 +88,24 @@ class Permutation:
         right = values & np.uint64((1 << right_bits) - 1)
         for key in self.round_keys:
             # The halves change places, so the mask alternates between the two widths.
-            left, right = right, left ^ (_mix(right ^ key) & np.uint64((1 << left_bits) - 1))
+            left, right = right, left ^ (mix_bits(right ^ key) & np.uint64((1 << left_bits) - 1))
             left_bits, right_bits = right_bits, left_bits
         return (left << np.uint64(right_bits)) | right
 
 
 def epoch_permutation(num_rows: int, *, seed: int, epoch: int) -> Permutation:
-    """Returns the order of one epoch; its key is SHA-256(order version, seed, epoch)."""
-    text = f"limbeck-order {ORDER_VERSION} {int(seed)} {int(epoch)}"
-    return Permutation(num_rows, hashlib.sha256(text.encode("ascii")).digest())
+    """Returns the order of one epoch."""
+    return Permutation(num_rows, epoch_key(seed=seed, epoch=epoch))
 
 
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """splitmix64's finaliser; wraps modulo 2^64, on arrays without a warning."""
+def epoch_key(*, seed: int, epoch: int, name: str = "") -> bytes:
+    """Returns the key of one epoch: SHA-256(order version, seed, epoch, name of the corpus)."""
+    text = f"limbeck-order {ORDER_VERSION} {int(seed)} {int(epoch)}{name and ' '}{name}"
+    return hashlib.sha256(text.encode()).digest()
+
+
+def mix_bits(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Returns splitmix64's finaliser of an array; wraps modulo 2^64 without a warning."""
     values = (values ^ (values >> np.uint64(30))) * MIX_1
     values = (values ^ (values >> np.uint64(27))) * MIX_2
     return values ^ (values >> np.uint64(31))

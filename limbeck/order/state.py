@@ -1,6 +1,7 @@
 """Where a run stands in its data: a few hundred bytes in the checkpoint, equal on all ranks."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from limbeck.order.permutation import ORDER_VERSION
 __all__ = ["MAX_STATE_BYTES", "StreamState"]
 
 MAX_STATE_BYTES = 512
-ID_DIGITS = 24  # 96 bits of a dataset's id: enough against accidents, and a dozen datasets fit
+ID_DIGITS = 24  # 96 bits of a dataset's id: enough against accidents
+MAX_IDS = 8  # more are kept as one hash of them all: a mixture may have dozens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,8 @@ class StreamState:
     """The position of a run in its data; anything else about the order follows from it."""
 
     dataset_ids: tuple[str, ...]
-    """Ids of the examples and of every label family; kept to their first 24 hex digits."""
+    """Ids of the examples and of every label family, cut to their first 24 hex digits; of more
+    than eight the number and one hash."""
 
     seed: int
     """Seed of the order."""
@@ -40,10 +43,12 @@ class StreamState:
     order_version: int = ORDER_VERSION
     """Version of the permutation that `position` counts in."""
 
+    mode: str = "full"
+    """Kind of order: `full`, `two_level 128x1024`, and a digest of the mixture if there is one."""
+
     def __post_init__(self) -> None:
         """Shortens the ids; refuses values out of range and a state that would grow too large."""
-        short = tuple(dataset_id[:ID_DIGITS] for dataset_id in self.dataset_ids)
-        object.__setattr__(self, "dataset_ids", short)
+        object.__setattr__(self, "dataset_ids", _short(self.dataset_ids))
         if self.epoch < 0 or self.position < 0 or self.global_batch < 1:
             raise ValueError(
                 f"epoch is {self.epoch}, position {self.position} and global_batch "
@@ -52,8 +57,7 @@ class StreamState:
         size = len(self.to_json())
         if size > MAX_STATE_BYTES:
             raise UsageError(
-                f"the stream's state takes {size} bytes with {len(short)} datasets; "
-                f"at most {MAX_STATE_BYTES} are allowed, so train from fewer label families"
+                f"the stream's state takes {size} bytes; at most {MAX_STATE_BYTES} are allowed"
             )
 
     def to_json(self) -> str:
@@ -72,18 +76,23 @@ class StreamState:
         except json.JSONDecodeError as error:
             raise LimbeckError(f"the stream's state is not JSON: {error}") from error
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        if isinstance(values, dict):
+            values = {"mode": "full", **values}  # states of the first version have none
         if not isinstance(values, dict) or set(values) != set(fields):
             found = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise LimbeckError(f"the stream's state has {found}; expected {sorted(fields)}")
         ids, boundary = values.pop("dataset_ids"), values.pop("boundary")
+        mode = values.pop("mode")
         if not (isinstance(ids, list) and all(isinstance(i, str) for i in ids)):
             raise LimbeckError(f"the stream's state has dataset_ids {ids!r}; expected strings")
         if boundary not in ("run_on", "close"):
             raise LimbeckError(f"the stream's state has boundary {boundary!r}")
+        if not isinstance(mode, str):
+            raise LimbeckError(f"the stream's state has mode {mode!r}; expected a text")
         wrong = [name for name, value in values.items() if type(value) is not int]
         if wrong:
             raise LimbeckError(f"the stream's state has no whole number in {', '.join(wrong)}")
-        return cls(dataset_ids=tuple(ids), boundary=boundary, **values)
+        return cls(dataset_ids=tuple(ids), boundary=boundary, mode=mode, **values)
 
     def check_fits(
         self,
@@ -93,6 +102,7 @@ class StreamState:
         boundary: Boundary,
         num_rows: int,
         order_version: int = ORDER_VERSION,
+        mode: str = "full",
     ) -> None:
         """Refuses to go on with other data or another order than the state was made with.
 
@@ -101,13 +111,14 @@ class StreamState:
         Raises:
           UsageError: lists every difference.
         """
-        theirs, ours = set(self.dataset_ids), {i[:ID_DIGITS] for i in dataset_ids}
+        theirs, ours = set(self.dataset_ids), set(_short(tuple(dataset_ids)))
         differences = [f"dataset {i} is missing here" for i in sorted(theirs - ours)]
         differences += [f"dataset {i} is new here" for i in sorted(ours - theirs)]
         for name, here in (
             ("seed", seed),
             ("boundary", boundary),
             ("order_version", order_version),
+            ("mode", mode),
             ("epoch", self.position // num_rows if num_rows else 0),
         ):
             there = getattr(self, name)
@@ -117,3 +128,12 @@ class StreamState:
             raise UsageError(
                 "the checkpoint's stream does not fit this run: " + "; ".join(differences)
             )
+
+
+def _short(ids: tuple[str, ...]) -> tuple[str, ...]:
+    """Ids as a state keeps them; what is short already stays."""
+    short = tuple(dataset_id[:ID_DIGITS] for dataset_id in ids)
+    if len(short) <= MAX_IDS:
+        return short
+    digest = hashlib.sha256(" ".join(sorted(short)).encode()).hexdigest()
+    return (f"{len(short)}x{digest}"[:ID_DIGITS],)

@@ -8,7 +8,7 @@ import pytest
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.order import Order, padded_size, rank_slice
 
-WORLD_SIZES = [*range(1, 17), 17, 19, 23, 31, 61, 64, 89, 113, 127]
+WORLD_SIZES = range(1, 129)
 
 
 def batches(
@@ -24,12 +24,12 @@ def batches(
 
 @pytest.mark.parametrize("boundary", ["run_on", "close"])
 @pytest.mark.parametrize("global_batch", [1, 7, 32])
-@pytest.mark.parametrize("num_rows", [1, 6, 7, 8, 31, 32, 33, 101])
+@pytest.mark.parametrize("num_rows", [1, 6, 7, 8, 33, 101])
 def test_ranks_together_feed_the_same_bytes_for_every_world_size(
     num_rows: int, global_batch: int, boundary: str
 ) -> None:
     order = Order(num_rows, 3, boundary)
-    for batch in batches(order, global_batch, 5):
+    for batch in batches(order, global_batch, 4):
         for world_size in WORLD_SIZES:
             parts = [batch[rank_slice(len(batch), r, world_size)] for r in range(world_size)]
             assert b"".join(part.tobytes() for part in parts) == batch.tobytes()

@@ -42,9 +42,20 @@ def test_round_trip_keeps_everything_in_512_bytes(
     assert StreamState.from_json(text).to_json() == text
 
 
-def test_state_that_would_outgrow_its_bound_is_refused_when_it_is_made() -> None:
-    with pytest.raises(UsageError, match="with 40 datasets"):
-        dataclasses.replace(STATE, dataset_ids=IDS[:1] * 40)
+def test_many_datasets_are_kept_as_one_hash_of_them_all() -> None:
+    many = tuple(f"{i:064x}" for i in range(40))
+    state = dataclasses.replace(STATE, dataset_ids=many)
+    assert len(state.dataset_ids) == 1
+    assert StreamState.from_json(state.to_json()) == state
+    state.check_fits(**{**FITS, "dataset_ids": many[::-1]})
+    with pytest.raises(UsageError, match="is missing here"):
+        state.check_fits(**{**FITS, "dataset_ids": many[:-1]})
+
+
+def test_state_without_a_mode_is_one_of_the_full_order() -> None:
+    plain = json.loads(STATE.to_json())
+    assert plain.pop("mode") == "full"
+    assert StreamState.from_json(json.dumps(plain)) == STATE
 
 
 def test_matching_state_fits_and_another_batch_size_too() -> None:
@@ -58,6 +69,7 @@ def test_matching_state_fits_and_another_batch_size_too() -> None:
     [
         ({"seed": 8}, ["seed is 7 in the checkpoint and 8 here"]),
         ({"boundary": "close"}, ["boundary is 'run_on' in the checkpoint and 'close' here"]),
+        ({"mode": "two_level 8x4"}, ["mode is 'full' in the checkpoint and 'two_level 8x4' here"]),
         ({"order_version": 2}, ["order_version is 1 in the checkpoint and 2 here"]),
         ({"num_rows": 50}, ["epoch is 2 in the checkpoint and 5 here"]),
         ({"dataset_ids": IDS[:1]}, [f"dataset {IDS[1][:24]} is missing here"]),
@@ -79,6 +91,7 @@ def test_misfit_is_refused_with_every_difference(change: dict, words: list[str])
         ({"boundary": "never"}, "'never'"),
         ({"dataset_ids": "ab"}, "dataset_ids"),
         ({"extra": 1}, "extra"),
+        ({"mode": 1}, "mode 1"),
         ({"position": -1}, "position -1"),
         ({"global_batch": 0}, "global_batch 0"),
     ],
