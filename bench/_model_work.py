@@ -104,15 +104,16 @@ def our_work(directory: str, batch: Batch, *, shape: Shape, threads: int, jit: b
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from limbeck.models.dropout import DropoutKeys
     from limbeck.weights.hf import load_masked_lm
+    from train.optimizers import AdamFamily
     from train.recipe import Optimizer
-    from train.step import build_optimizer
 
     model, _ = load_masked_lm(directory)
     tensors = {name: tf.constant(v.astype(np.int32)) for name, v in batch.items()}
     rows = batch["ids"].shape[0]
     keys = tf.constant(np.random.default_rng(1).integers(0, 2**31, (rows, 4)).astype(np.int32))
     variables = model.trainable_variables
-    optimizer = build_optimizer(Optimizer(learning_rate=1e-5), variables)
+    named = {variable.path: variable for variable in variables}
+    optimizer = AdamFamily(Optimizer(learning_rate=1e-5), named)
     dim, inner = SHAPES[shape]["hidden_dim"], SHAPES[shape]["intermediate_dim"]
     left, right = tf.random.normal([batch["ids"].size, dim]), tf.random.normal([dim, inner])
     steps = itertools.count()
@@ -136,9 +137,9 @@ def our_work(directory: str, batch: Batch, *, shape: Shape, threads: int, jit: b
         found = tape.gradient(loss, [v.value for v in variables])
         return loss, [tf.convert_to_tensor(gradient) for gradient in found]
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, jit_compile=True)
     def update(grads: Any) -> None:
-        optimizer.apply(grads)
+        optimizer.apply(grads, 1e-5)
 
     def step() -> float:
         loss, grads = gradients(tf.constant(next(steps), tf.int32))
