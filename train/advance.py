@@ -1,16 +1,15 @@
 """One update of a run, from this rank's part of a batch to the global values of the step."""
 
 import dataclasses
-import math
 
 import numpy as np
 
 from limbeck import ranks
-from limbeck.config.errors import LimbeckError
 from train.batch import MicroBatch
 from train.checkpoint import Progressed
 from train.job import Job
 from train.meter import Meter, StepValues
+from train.nonfinite import refuse_or_skip
 from train.schedule import learning_rate
 from train.step import to_tensors
 from train.stopping import StopRequest
@@ -35,24 +34,24 @@ def advance(
       Where the run stands after it, the step's global values, and whether any rank wants to stop.
 
     Raises:
-      LimbeckError: the gradient is not finite, and no loss scale is to blame.
+      LimbeckError: loss or gradient are not finite, no loss scale is to blame, and
+        `training.max_skipped_steps` does not allow to leave this update out. With several ranks the
+        leader prints it and all leave in order.
     """
     recipe = job.inputs.recipe
     counts, rows, tokens, stopping = _global_counts(job, batch, stop=stop, meter=meter)
     factors = job.objective.factors(counts)
     gradients = job.step.gradients(batch.micro, factors, step=before.step)
     with meter.communicating():
-        gradients = job.step.reduce(gradients)
+        total = job.step.reduce(gradients, wire=recipe.training.wire)
     rate = learning_rate(recipe.optimizer, step=before.step, num_steps=recipe.training.steps)
-    update = job.step.update(gradients, learning_rate=rate)
-    if update.skipped:
-        meter.skipped(before.step + 1)
-    elif not math.isfinite(update.norm):
-        raise LimbeckError(
-            f"step {before.step + 1}: the gradient's norm is {update.norm}; nothing of this step "
-            "is saved; lower optimizer.learning_rate, or look at the labels of this batch "
-            f"(position {batch.position})"
+    update = job.step.update(total, learning_rate=rate)
+    if update.outcome == "overflow":
+        meter.say(
+            f"step {before.step + 1}: gradients overflow float16; skipped, the loss scale is halved"
         )
+    elif update.outcome == "not_finite":
+        meter.say(refuse_or_skip(job, batch, gradients, total, step=before.step + 1))
     after = dataclasses.replace(
         before,
         step=before.step + 1,
@@ -60,7 +59,7 @@ def advance(
         rows=before.rows + rows,
         tokens=before.tokens + tokens,
     )
-    sums = gradients.sums.numpy().astype(np.float64)
+    sums = total.sums.numpy().astype(np.float64)
     means = np.where(counts > 0, sums / np.maximum(counts, 1), 0.0)
     names = job.objective.names
     values = StepValues(
@@ -68,8 +67,9 @@ def advance(
         loss=float((sums * factors).sum()),
         terms=dict(zip(names, means.tolist(), strict=True)),
         counts=dict(zip(names, counts.tolist(), strict=True)),
-        gradient_norm=0.0 if update.skipped else update.norm,
+        gradient_norm=update.norm,
         learning_rate=rate,
+        skipped=job.step.optimizer.num_skipped,
         rows=after.rows,
         tokens=after.tokens,
         epoch=after.rows / job.source.order.num_rows,

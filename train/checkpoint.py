@@ -2,8 +2,9 @@
 
 `checkpoints/step-00001200.safetensors` holds every variable of the student, of its projections and
 of the optimiser by name, and in its header one JSON text: the step, the stream's state, counters,
-the settings' hash, the surroundings it was made in, and a SHA-256 over all of that and every
-tensor. The file gets its name only when it is whole on disk; what fails its hash is not used.
+the settings' hash, the best evaluation so far, the surroundings it was made in, and a SHA-256 over
+all of that and every tensor. The file gets its name only when it is whole on disk; what fails its
+hash is not used.
 """
 
 import dataclasses
@@ -19,11 +20,12 @@ import numpy as np
 import safetensors
 from safetensors import SafetensorError
 
-from limbeck.config.errors import LimbeckError
+from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.order import StreamState
 from limbeck.records.files import final_name, remove_leftovers
 from limbeck.weights.run_folder import checkpoint_digest
 from limbeck.weights.safetensors_file import write_tensors
+from train.best import Best
 
 __all__ = [
     "Checkpoint",
@@ -32,6 +34,7 @@ __all__ = [
     "file_name",
     "list_checkpoints",
     "load",
+    "load_best",
     "load_newest",
     "progressed_from_bytes",
     "progressed_to_bytes",
@@ -40,7 +43,7 @@ __all__ = [
 
 NAME = re.compile(r"step-(\d{8})\.safetensors")
 METADATA_KEY = "limbeck"  # one key: safetensors writes several in random order
-FORMAT = 1
+FORMAT = 2  # 1 had the optimiser of Keras and no best evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,9 @@ class Progressed:
     surroundings: dict[str, Any]
     """What bits depend on: versions, ranks, threads, machine."""
 
+    best: Best | None = None
+    """The best evaluation up to `step`; None before the first."""
+
     def to_plain(self) -> dict[str, Any]:
         """JSON-able values."""
         plain = dataclasses.asdict(self)
@@ -84,6 +90,7 @@ class Progressed:
         values = dict(plain)
         try:
             values["stream"] = StreamState.from_json(json.dumps(values["stream"]))
+            values["best"] = None if values["best"] is None else Best(**values["best"])
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise LimbeckError(f"its header is not that of a checkpoint: {error}") from error
@@ -110,11 +117,18 @@ def progressed_from_bytes(data: bytes) -> Progressed:
     return Progressed.from_plain(json.loads(data))
 
 
-def save(directory: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Writes a checkpoint, removes all but the newest `keep`, and returns its path.
+def save(directory: Path, checkpoint: Checkpoint, *, keep: int, keep_best: bool = False) -> Path:
+    """Writes a checkpoint, removes those that need not stay, and returns its path.
 
     Equal states give equal bytes. Files of later steps go too: they were passed over as damaged
     when the run was resumed.
+
+    Args:
+      directory: of the run's checkpoints.
+      checkpoint: what is saved.
+      keep: how many of the newest stay.
+      keep_best: whether for each of these the one of its best evaluation stays too, so that it is
+        there even when the newest turns out to be damaged.
     """
     path = directory / file_name(checkpoint.progressed.step)
     header = {"format": FORMAT, "progressed": checkpoint.progressed.to_plain()}
@@ -123,8 +137,13 @@ def save(directory: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     for other in list_checkpoints(directory):
         if other.name > path.name:
             other.unlink()
-    for old in list_checkpoints(directory)[keep:]:
-        old.unlink()
+    found = list_checkpoints(directory)
+    stay = set(found[:keep])
+    if keep_best:
+        stay |= {directory / file_name(step) for step in map(_best_step, found[:keep]) if step}
+    for old in found:
+        if old not in stay:
+            old.unlink()
     clean(directory)
     return path
 
@@ -144,15 +163,21 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {})[METADATA_KEY])
+            header = _header(file)
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LimbeckError(f"{path}: not a whole checkpoint: {error!r}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise LimbeckError(f"{path}: not a checkpoint of format {FORMAT}")
+    if not isinstance(header, dict) or type(header.get("format")) is not int:
+        raise LimbeckError(f"{path}: not a checkpoint")
     claimed = header.pop("sha256", None)
     if checkpoint_digest(header, tensors) != claimed:
         raise LimbeckError(f"{path}: damaged: its SHA-256 is not the one in its header")
+    if header["format"] != FORMAT:
+        raise UsageError(
+            f"{path}: a checkpoint of format {header['format']} from another version of limbeck; "
+            f"this one goes on from format {FORMAT} only: finish the run with that version, or "
+            "delete its directory to start it again"
+        )
     try:
         progressed = Progressed.from_plain(header["progressed"])
     except (KeyError, LimbeckError) as error:
@@ -168,11 +193,14 @@ def load_newest(directory: Path) -> Checkpoint | None:
 
     Raises:
       LimbeckError: there are checkpoints, and every one of them is damaged.
+      UsageError: the newest sound one is of another version.
     """
     damaged: list[str] = []
     for path in list_checkpoints(directory):
         try:
             checkpoint = load(path)
+        except UsageError:
+            raise
         except LimbeckError as error:
             damaged.append(str(error))
             print(f"WARNING: {error}", file=sys.stderr, flush=True)
@@ -192,6 +220,36 @@ def load_newest(directory: Path) -> Checkpoint | None:
     return None
 
 
+def load_best(directory: Path) -> Checkpoint | None:
+    """Loads the checkpoint of the best evaluation that the newest sound one knows of.
+
+    Returns:
+      None where there is no checkpoint at all.
+
+    Raises:
+      UsageError: nothing was evaluated yet, or the best one was not kept.
+      LimbeckError: it is damaged.
+    """
+    newest = load_newest(directory)
+    if newest is None:
+        return None
+    best = newest.progressed.best
+    if best is None:
+        raise UsageError(
+            f"{directory}: no evaluation yet up to step {newest.progressed.step}, so no checkpoint "
+            "is the best; set training.evaluate_every, or take the newest"
+        )
+    if best.step == newest.progressed.step:
+        return newest
+    path = directory / file_name(best.step)
+    if not path.exists():
+        raise UsageError(
+            f"{path}: the checkpoint of the best {best.metric} was not kept; set "
+            "training.keep_best, or take the newest"
+        )
+    return load(path)
+
+
 def file_name(step: int) -> str:
     """Name of the checkpoint after `step` updates."""
     return f"step-{step:08d}.safetensors"
@@ -201,6 +259,19 @@ def list_checkpoints(directory: Path) -> list[Path]:
     """The checkpoints of a directory, newest first."""
     found = [path for path in directory.glob("step-*") if NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def _best_step(path: Path) -> int | None:
+    """Step of the best evaluation in a file's header; None without one, or where it is damaged."""
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return int(_header(file)["progressed"]["best"]["step"])
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _header(file: Any) -> Any:
+    return json.loads((file.metadata() or {})[METADATA_KEY])
 
 
 def _canonical(plain: Mapping[str, Any]) -> str:

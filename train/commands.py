@@ -11,6 +11,7 @@ from limbeck.config import yaml_file
 from limbeck.config.command import before_work, parse
 from limbeck.config.errors import UsageError
 from limbeck.ranks import World
+from train.asked import EvaluateOptions, asked_of
 from train.given import check_evaluation, check_model, check_output
 from train.json_file import write_json
 from train.preflight import is_complete, preflight
@@ -62,53 +63,18 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """Options of `evaluate`."""
-
-    model: Annotated[str, tyro.conf.Positional]
-    """A model folder, a run's directory, or the word `unigram`."""
-
-    examples: str
-    """Examples to evaluate on."""
-
-    labels: str | None = None
-    """A sparse family of these examples: adds KL(teacher || model)."""
-
-    fit: str | None = None
-    """Training examples that `unigram` counts."""
-
-    json: str | None = None
-    """File that the scores are written to as JSON as well."""
-
-    batch_rows: int = 32
-    """Rows computed at once."""
-
-
 def evaluate(argv: Sequence[str]) -> int:
-    """Scores a model on held-out examples: masked accuracy, cross-entropy, KL to a teacher."""
+    """Scores a model on held-out examples: accuracy, cross-entropy, KL to a teacher, cosines."""
     options = parse(
         EvaluateOptions, argv, prog="python -m train evaluate", description=evaluate.__doc__ or ""
     )
-    if (options.model == "unigram") != (options.fit is not None):
-        raise UsageError("--fit and the model `unigram` go together")
-    if options.batch_rows < 1:
-        raise UsageError(f"--batch-rows is {options.batch_rows}; it must be at least 1")
     with before_work():
+        asked = asked_of(options)
         check_output(options.json, option="--json")
-        check_evaluation(
-            options.model, examples=options.examples, labels=options.labels, fit=options.fit
-        )
+        check_evaluation(asked)
     from train.evaluate_command import evaluate_model
 
-    lines = evaluate_model(
-        options.model,
-        examples=options.examples,
-        labels=options.labels,
-        fit=options.fit,
-        batch_rows=options.batch_rows,
-        json_file=options.json,
-    )
+    lines = evaluate_model(asked, json_file=options.json)
     print("\n".join(lines))
     return 0
 
@@ -194,16 +160,29 @@ class ReportOptions:
     """Options of `report`."""
 
     run_dirs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Directories of runs."""
+    """Directories of runs, finished or not."""
+
+    html: str | None = None
+    """The page; report.html in the run, or in the directory that holds all the runs, when left
+    out."""
+
+    json: str | None = None
+    """File that the last and best values are written to as JSON."""
 
 
 def report(argv: Sequence[str]) -> int:
-    """Not there yet: comes with the evaluation work (task metrics and plots)."""
-    parse(ReportOptions, argv, prog="python -m train report", description=report.__doc__ or "")
-    raise UsageError(
-        "`train report` is not there yet: it comes with the evaluation work (task metrics and "
-        "plots); metrics.jsonl and TensorBoard of a run hold its numbers"
+    """Compares runs: their last values, and a page with plots and tables."""
+    options = parse(
+        ReportOptions, argv, prog="python -m train report", description=report.__doc__ or ""
     )
+    with before_work():
+        check_output(options.html, option="--html")
+        check_output(options.json, option="--json")
+    from train.report import report_runs
+
+    lines = report_runs(options.run_dirs, html=options.html, json_file=options.json)
+    print("\n".join(lines))
+    return 0
 
 
 VERBS = {
@@ -211,5 +190,5 @@ VERBS = {
     "evaluate": (evaluate, "score a model on held-out examples"),
     "predict": (predict, "fill the masks of sentences"),
     "export": (export, "write a run's student as a model folder"),
-    "report": (report, "compare runs (comes with the evaluation work)"),
+    "report": (report, "compare runs on one page"),
 }

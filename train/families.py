@@ -6,14 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from limbeck.config.errors import LimbeckError, UsageError
-from limbeck.labels import Signal, SparseSignal, from_dict
+from limbeck.labels import codecs
+from limbeck.labels.family import read_fitted
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import Group, Signal, SparseSignal
+from limbeck.labels.sparse import sampled_target
 from limbeck.records.dataset import Dataset, check_rows_match, open_dataset
-from limbeck.records.examples import refuse_unmasked
 from limbeck.records.keys import input_digest
-from train.batch import FamilyArrays, Group
+from limbeck.records.remote import is_remote, open_remote
+from train.batch import FamilyArrays, list_name
 
-__all__ = ["Family", "check_rows", "open_examples", "open_family"]
+__all__ = ["Family", "check_rows", "decoded", "open_examples", "open_family"]
 
+SEARCHED_ROWS = 4096  # among which a partial family is looked for
+HEAD_FIELDS = ("ids", "logits", "log_tail")  # of a sparse family, what losses read
 CHECKED_ROWS = 8  # whose digests are compared before the first step; each later row is as it comes
 
 
@@ -27,8 +33,16 @@ class Family:
     dataset: Dataset
     """Row for row beside the examples."""
 
-    signal: Signal
-    """What it holds."""
+    fitted: Fitted
+    """What it holds, and how it is encoded."""
+
+    is_partial: bool = False
+    """Whether it labels some rows only, here or in another corpus of the mixture."""
+
+    @property
+    def signal(self) -> Signal:
+        """What it holds."""
+        return self.fitted.signal
 
     @property
     def group(self) -> Group:
@@ -36,32 +50,63 @@ class Family:
         return self.signal.positions
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields that losses read."""
-        if isinstance(self.signal, SparseSignal):
-            return ("ids", "logits", "log_tail")
-        return ("states",)
+    def list_name(self) -> str:
+        """Which list of a batch its entries stand in; see `train.batch`."""
+        return list_name(self.group, self.name if self.is_partial else None)
 
     @property
     def hidden_dim(self) -> int:
         """Width of a hidden family."""
         return self.dataset.layout.field("states").shape[-1] or 0
 
+    @property
+    def num_logits(self) -> int:
+        """Ids that a final family's decoder predicts."""
+        return len(self.fitted.tensors["decoder/kernel"])
+
     def arrays(self, rows: Mapping[str, np.ndarray]) -> FamilyArrays:
-        """The part of what was read that the losses need."""
-        return FamilyArrays(group=self.group, fields={name: rows[name] for name in self.fields})
+        """What the losses need of the rows that were read: decoded, at flat positions."""
+        arrays, _ = codecs.from_records(self.fitted, rows)
+        return FamilyArrays(
+            group=self.group,
+            counts=rows["num_positions"].astype(np.int64),
+            fields=decoded(self.fitted, arrays),
+            is_partial=self.is_partial,
+        )
+
+
+def decoded(fitted: Fitted, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the losses read of encoded arrays (M, ...), stored or of a live teacher."""
+    signal = fitted.signal
+    if not isinstance(signal, SparseSignal):
+        states: dict[str, np.ndarray] = codecs.decode(fitted, arrays)
+        return states
+    if signal.is_ragged and signal.form == "lean" and signal.sample:
+        ids, weights = sampled_target(fitted, arrays, temperature=signal.temperatures[0])
+        return {"ids": ids, "weights": weights}
+    if signal.is_ragged:
+        sparse = codecs.decode(fitted, arrays)
+        return {name: getattr(sparse, name) for name in HEAD_FIELDS}
+    # As they are stored: half the bytes of what decoding gives.
+    return {name: arrays[name] for name in HEAD_FIELDS}
+
+
+def open_anywhere(directory: str, *, kind: str) -> Dataset:
+    """Opens a dataset of local or remote storage; see `limbeck.records.remote`."""
+    if is_remote(directory):
+        return open_remote(directory, kind=kind)
+    return open_dataset(directory, kind=kind)
 
 
 def open_examples(directory: str) -> Dataset:
-    """Opens examples.
+    """Opens examples, masked or not.
 
     Raises:
       LimbeckError: nothing usable there, or no rows.
     """
-    dataset = open_dataset(directory, kind="examples")
+    dataset = open_anywhere(directory, kind="examples")
     if not dataset.num_rows:
         raise UsageError(f"{directory}: the examples have 0 rows")
-    refuse_unmasked(dataset.layout, examples=directory, who="training")
     return dataset
 
 
@@ -71,20 +116,24 @@ def open_family(name: str, directory: str, examples: Dataset, *, vocab_size: int
     Raises:
       LimbeckError: not a label family, of other examples, or of another vocabulary.
     """
-    dataset = open_dataset(directory, kind="labels")
+    dataset = open_anywhere(directory, kind="labels")
     where = f"labels {name!r} ({directory})"
     check_rows_match(examples, dataset)
-    settings = dataset.content.settings.get("signal")
-    if not isinstance(settings, Mapping):
-        raise UsageError(f"{where}: the manifest does not say which signal they hold")
-    family = Family(name=name, dataset=dataset, signal=from_dict(settings, where=where))
+    family = Family(
+        name=name, dataset=dataset, fitted=read_fitted(dataset), is_partial=dataset.is_partial
+    )
     theirs = (dataset.content.teacher or {}).get("vocab_size", vocab_size)
     if isinstance(family.signal, SparseSignal) and theirs != vocab_size:
         raise UsageError(
             f"{where}: the teacher's vocabulary has {theirs} ids and the student's {vocab_size}"
         )
-    sample = np.arange(min(CHECKED_ROWS, examples.num_rows), dtype=np.int64)
-    check_rows(examples.read(sample), {name: dataset.read(sample)}, {name: family}, sample)
+    if family.group == "masked" and "mask_positions" not in examples.layout.names:
+        raise UsageError(f"{where}: labels masked positions, and {examples.directory} has none")
+    first = np.arange(min(SEARCHED_ROWS, examples.num_rows), dtype=np.int64)
+    own = dataset.find(first)
+    sample = first[own >= 0][:CHECKED_ROWS]
+    labels = {name: dataset.read(own[own >= 0][:CHECKED_ROWS])}
+    check_rows(examples.read(sample), labels, {name: family}, sample)
     return family
 
 
@@ -108,11 +157,11 @@ def check_rows(
     digests: dict[bool, np.ndarray] = {}
     for name, fields in labels.items():
         family = families[name]
-        covers = family.signal.digest_covers_positions
+        covers = family.group == "masked"
         if covers not in digests:
             digests[covers] = _digests(examples, with_positions=covers)
         counted = {
-            "masked": examples["num_masked"],
+            "masked": examples.get("num_masked"),
             "all": examples["num_tokens"],
             "first": np.ones(len(rows), np.int64),
         }[family.group]

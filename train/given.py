@@ -8,6 +8,7 @@ from limbeck.runs import RunDirectory
 from limbeck.tokens import refuse_other_tokenizer
 from limbeck.weights.hf_folder import read_architecture
 from train import checkpoint
+from train.asked import Asked
 from train.families import open_examples
 
 __all__ = ["check_evaluation", "check_model", "check_output", "is_run"]
@@ -49,29 +50,27 @@ def check_output(path: str | None, *, option: str) -> None:
         raise UsageError(f"{option}: {Path(path).parent} is no directory; make it first")
 
 
-def check_evaluation(model: str, *, examples: str, labels: str | None, fit: str | None) -> None:
+def check_evaluation(asked: Asked) -> None:
     """Refuses what is missing, and examples of another tokenizer than a model folder's.
-
-    Args:
-      model: a model folder, a run's directory, or `unigram`.
-      examples: to evaluate on.
-      labels: a family of theirs.
-      fit: examples that `unigram` counts.
 
     Raises:
       LimbeckError: the first thing wrong.
     """
-    with open_examples(examples) as heldout:
-        if fit is not None:
-            open_examples(fit).close()
-        else:
-            check_model(model)
-        if fit is None and not is_run(model):
+    if asked.fit is None:
+        check_model(asked.model)
+    for directory in (asked.examples, asked.fit):
+        if directory is not None:
+            open_examples(directory).close()
+    if asked.examples is None:
+        if not is_run(asked.model):
+            raise UsageError("--examples is missing; only a run names its own")
+    elif asked.fit is None and not is_run(asked.model):
+        with open_examples(asked.examples) as heldout:
             refuse_other_tokenizer(
                 heldout.content.tokenizer,
-                examples=examples,
-                model=model,
-                vocab_size=read_architecture(model).vocab_size,
+                examples=asked.examples,
+                model=asked.model,
+                vocab_size=read_architecture(asked.model).vocab_size,
             )
-    if labels is not None:
-        open_dataset(labels, kind="labels").close()
+    for directory in asked.families.values():
+        open_dataset(directory, kind="labels").close()

@@ -4,21 +4,24 @@ No TensorFlow: a mistake in a recipe is reported within a second.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config.errors import UsageError
-from limbeck.labels import HiddenSignal, SparseSignal
+from limbeck.labels.signals import FinalSignal, HiddenSignal, SparseSignal
 from limbeck.models.constructions.build import student_shape
-from limbeck.models.constructions.vocabulary import refuse_untrimmed
-from limbeck.order import Order
+from limbeck.order import Mixture, Order, TwoLevel, whole_weights
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
-from limbeck.tokens import refuse_other_tokenizer
+from limbeck.records.examples import refuse_unmasked
 from limbeck.weights.hf_folder import read_architecture
-from train.batch import Group
-from train.families import Family, open_examples, open_family
+from train.corpora import open_corpora, open_heldout
+from train.families import Family
+from train.heldout import check_heldout
+from train.live import LiveFamily, LiveLabels, open_live
+from train.masking import Masker, make_masker
+from train.mixture import Corpora
 from train.recipe import HIDDEN_LOSSES, ModelInit, Recipe, Term
 from train.stream import Source
 
@@ -35,35 +38,76 @@ class Inputs:
     architecture: EncoderArchitecture
     """The student's."""
 
-    examples: Dataset
-    """Training inputs."""
+    corpora: Corpora
+    """Training inputs, with their label families by the recipe's names."""
 
-    families: Mapping[str, Family]
-    """Their label families, by the recipe's names."""
+    masker: Masker | None
+    """Masks the rows while training."""
+
+    live: LiveLabels | None = None
+    """A teacher that answers in place of stored families."""
 
     heldout: Dataset | None
     """Inputs to evaluate on."""
 
-    heldout_family: Family | None
-    """A sparse family of those."""
+    heldout_families: Mapping[str, Family]
+    """Label families of those."""
 
     @property
-    def order(self) -> Order:
-        """The order of the training rows."""
-        boundary = self.recipe.training.order_boundary
-        return Order(self.examples.num_rows, self.recipe.seed, boundary)
+    def examples(self) -> Dataset:
+        """Training inputs of the first corpus."""
+        return self.corpora.parts[0].examples
 
-    def source(self, world: World, groups: tuple[Group, ...]) -> Source:
+    @property
+    def families(self) -> Mapping[str, Family | LiveFamily]:
+        """The families of the first corpus: what terms need to know of those of all corpora."""
+        if self.live is not None:
+            return self.live.families
+        return self.corpora.parts[0].families
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all corpora."""
+        return self.corpora.num_rows
+
+    @property
+    def order(self) -> Order | Mixture:
+        """The order of the training rows."""
+        training, parts = self.recipe.training, self.recipe.data.parts
+        sizes = None
+        if training.order == "two_level":
+            sizes = TwoLevel(block_rows=training.order_block, window_blocks=training.order_window)
+        orders = tuple(
+            Order(
+                part.examples.num_rows,
+                self.recipe.seed,
+                training.order_boundary,
+                two_level=sizes,
+                name=part.name,
+            )
+            for part in self.corpora.parts
+        )
+        if len(orders) == 1:
+            return orders[0]
+        weights = [
+            order.num_rows if part.weight is None else part.weight
+            for order, part in zip(orders, parts, strict=True)
+        ]
+        return Mixture(orders, whole_weights(weights))
+
+    def source(self, world: World, groups: Sequence[str]) -> Source:
         """Where this rank's batches come from."""
         return Source(
-            examples=self.examples,
-            families=self.families,
+            corpora=self.corpora,
             order=self.order,
             global_batch=self.recipe.training.global_batch,
             world=world,
             micro_batch=self.recipe.training.micro_batch,
             groups=groups,
             vocab_size=self.architecture.vocab_size,
+            masker=self.masker,
+            on_bad=self.recipe.data.on_bad_record,
+            live=self.live,
         )
 
 
@@ -77,33 +121,54 @@ def open_inputs(recipe: Recipe) -> Inputs:
     """
     data = recipe.data
     shape = student_architecture(recipe.model)
-    examples = open_examples(data.examples)
-    check_examples_fit(examples, shape, model=recipe.model.checkpoint)
-    families = {
-        name: open_family(name, directory, examples, vocab_size=shape.vocab_size)
-        for name, directory in data.labels.items()
-    }
+    corpora = open_corpora(data, shape, model=recipe.model.checkpoint)
+    masker = _open_masker(recipe, corpora, shape)
+    live = None
+    families: Mapping[str, Family | LiveFamily] = corpora.parts[0].families
+    if data.teacher is not None:
+        live = open_live(
+            data.teacher,
+            corpora=corpora,
+            masker=masker,
+            seed=recipe.seed,
+            vocab_size=shape.vocab_size,
+        )
+        families = live.families
     for index, term in enumerate(recipe.objective):
         if term.signal is not None:
             _check_term(f"objective[{index}]", term, families[term.signal], shape)
-    heldout = heldout_family = None
-    if data.heldout is not None:
-        heldout = open_examples(data.heldout)
-        check_examples_fit(heldout, shape, model=recipe.model.checkpoint)
-        if data.heldout_labels is not None:
-            heldout_family = open_family(
-                "heldout", data.heldout_labels, heldout, vocab_size=shape.vocab_size
+    if masker is None and any(_needs_masks(term, families) for term in recipe.objective):
+        for part in corpora.parts:
+            refuse_unmasked(
+                part.examples.layout,
+                examples=str(part.examples.directory),
+                who="the objective (without data.masking)",
             )
-            if not isinstance(heldout_family.signal, SparseSignal):
-                raise UsageError(f"data.heldout_labels: {data.heldout_labels} is no sparse family")
-    return Inputs(
+    heldout, heldout_families = open_heldout(data, shape, model=recipe.model.checkpoint)
+    check_heldout(recipe, heldout_families, families, shape)
+    inputs = Inputs(
         recipe=recipe,
         architecture=shape,
-        examples=examples,
-        families=families,
+        corpora=corpora,
+        masker=masker,
+        live=live,
         heldout=heldout,
-        heldout_family=heldout_family,
+        heldout_families=heldout_families,
     )
+    _ = inputs.order  # refuses weights and boundaries that do not go together
+    return inputs
+
+
+def _open_masker(recipe: Recipe, corpora: Corpora, shape: EncoderArchitecture) -> Masker | None:
+    """What masks the rows of every corpus; None where they are stored with masks."""
+    masking = recipe.data.masking
+    if masking is None:
+        return None
+    maskers = [
+        make_masker(masking, part.examples, seed=recipe.seed, vocab_size=shape.vocab_size)
+        for part in corpora.parts
+    ]
+    return max(maskers, key=lambda m: m.max_predictions)
 
 
 def student_architecture(model: ModelInit) -> EncoderArchitecture:
@@ -152,50 +217,32 @@ def _constructed(shape: EncoderArchitecture, model: ModelInit) -> EncoderArchite
         raise UsageError(f"model.{error}") from error
 
 
-def check_examples_fit(
-    examples: Dataset, shape: EncoderArchitecture, *, model: str | None = None
+def _needs_masks(term: Term, families: Mapping[str, Family | LiveFamily]) -> bool:
+    return term.signal is None or families[term.signal].group == "masked"
+
+
+def _check_term(
+    where: str, term: Term, family: Family | LiveFamily, shape: EncoderArchitecture
 ) -> None:
-    """Refuses examples that a student cannot read.
-
-    Args:
-      examples: with what their manifest says of the tokenizer.
-      shape: of the student.
-      model: folder that the student starts from; None where there is none.
-
-    Raises:
-      UsageError: another vocabulary or tokenizer, or rows longer than the student's positions.
-    """
-    if model is not None:
-        refuse_untrimmed(examples.content.tokenizer, examples=str(examples.directory), model=model)
-        refuse_other_tokenizer(
-            examples.content.tokenizer,
-            examples=examples.directory,
-            model=model,
-            vocab_size=shape.vocab_size,
-        )
-    tokenizer = examples.content.tokenizer or {}
-    vocab_size = tokenizer.get("vocab_size", shape.vocab_size)
-    if vocab_size != shape.vocab_size:
-        raise UsageError(
-            f"{examples.directory}: the tokenizer's vocabulary has {vocab_size} ids and the "
-            f"student's {shape.vocab_size}"
-        )
-    seq_length = examples.layout.field("ids").shape[0]
-    if seq_length is not None and seq_length > shape.max_positions:
-        raise UsageError(
-            f"{examples.directory}: rows have up to {seq_length} tokens and the student "
-            f"{shape.max_positions} positions"
-        )
-
-
-def _check_term(where: str, term: Term, family: Family, shape: EncoderArchitecture) -> None:
     signal = family.signal
-    wanted = HiddenSignal if term.loss in HIDDEN_LOSSES else SparseSignal
+    wanted = HiddenSignal if term.loss in HIDDEN_LOSSES else (SparseSignal, FinalSignal)
     if not isinstance(signal, wanted):
         raise UsageError(
             f"{where}: loss {term.loss} cannot learn from {term.signal!r}, which holds a "
             f"{signal.kind} signal"
         )
+    if isinstance(signal, SparseSignal | FinalSignal) and signal.positions != "masked":
+        raise UsageError(
+            f"{where}: loss {term.loss} needs labels at masked positions, where the student's "
+            f"logits are; {term.signal!r} has positions: {signal.positions}"
+        )
+    if isinstance(signal, FinalSignal):
+        if family.num_logits != shape.vocab_size:
+            raise UsageError(
+                f"{where}: the decoder of {term.signal!r} has {family.num_logits} ids and the "
+                f"student {shape.vocab_size}"
+            )
+        return
     if isinstance(signal, SparseSignal):
         if term.temperature not in signal.temperatures:
             raise UsageError(

@@ -1,28 +1,26 @@
 """A run put together on one rank, and its way into and out of checkpoints."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from limbeck import ranks
 from limbeck.config import yaml_file
-from limbeck.config.errors import LimbeckError, UsageError
+from limbeck.config.errors import UsageError
 from limbeck.ranks import World
+from limbeck.records.canonical import differences
 from limbeck.runs import RunDirectory
 from train import checkpoint
-from train.checkpoint import Checkpoint, Progressed
-from train.evaluate import Evaluator, ModelPredictor
+from train.checkpoint import Progressed
+from train.evaluate import Evaluator, make_evaluator
 from train.inputs import Inputs
 from train.objective import Objective, bind
 from train.restore import broadcast_state, fill, named_tensors
 from train.step import TrainStep
 from train.stream import Source
-from train.student import Student, build_student
+from train.student import build_student
 from train.surroundings import make_deterministic, surroundings
 
-__all__ = ["Job", "build_job", "resume", "save", "weights_digest"]
+__all__ = ["Job", "build_job", "resume"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +77,7 @@ def build_job(inputs: Inputs, run: RunDirectory, world: World) -> Job:
     make_deterministic()
     recipe = inputs.recipe
     objective = bind(recipe.objective, inputs.families)
-    source = inputs.source(world, objective.groups)
+    source = inputs.source(world, objective.lists)
     student = build_student(inputs, objective)
     first = source.read(source.global_rows(0))
     step = TrainStep(
@@ -90,15 +88,6 @@ def build_job(inputs: Inputs, run: RunDirectory, world: World) -> Job:
         example=first.micro[0],
         precision=recipe.training.precision,
     )
-    evaluator = None
-    if inputs.heldout is not None:
-        evaluator = Evaluator(
-            ModelPredictor(student.model),
-            inputs.heldout,
-            vocab_size=inputs.architecture.vocab_size,
-            family=inputs.heldout_family,
-            world=world,
-        )
     return Job(
         inputs=inputs,
         world=world,
@@ -106,7 +95,7 @@ def build_job(inputs: Inputs, run: RunDirectory, world: World) -> Job:
         objective=objective,
         source=source,
         step=step,
-        evaluator=evaluator,
+        evaluator=make_evaluator(inputs, objective, student, world),
         surroundings=surroundings(world),
     )
 
@@ -118,39 +107,11 @@ def resume(job: Job, *, prog: str) -> Progressed | None:
       Where the run stands; None for a new one, whose ranks then start from the leader's weights.
 
     Raises:
-      UsageError: the checkpoint is of other settings or other data.
+      UsageError: the checkpoint is of other settings, another model or other data.
       LimbeckError: there are checkpoints and all are damaged.
     """
     progressed = ranks.agree(job.world, lambda: _load(job), prog=prog)
     return broadcast_state(job.world, progressed, list(job.variables.values()))
-
-
-def save(job: Job, progressed: Progressed) -> None:
-    """Writes a checkpoint, on the leader; a collective, since all ranks' weights are compared.
-
-    Raises:
-      LimbeckError: on the leader, when the ranks hold different weights. They never may: each
-        applies the same sums to the same values.
-    """
-    digests = ranks.gather_bytes(weights_digest(job.step.student))
-    if job.world.is_leader:
-        if other := [rank for rank, digest in enumerate(digests) if digest != digests[0]]:
-            raise LimbeckError(
-                f"step {progressed.step}: the weights of rank {other[0]} are not those of rank 0, "
-                "so the ranks do not train one model; nothing was saved"
-            )
-        tensors = {name: v.value.numpy() for name, v in job.variables.items()}
-        keep = job.inputs.recipe.training.keep_checkpoints
-        state = Checkpoint(progressed=progressed, tensors=tensors)
-        checkpoint.save(job.run.checkpoints, state, keep=keep)
-
-
-def weights_digest(student: Student) -> bytes:
-    """SHA-256 over all weights, in their order."""
-    digest = hashlib.sha256()
-    for variable in student.variables:
-        digest.update(np.ascontiguousarray(variable.value.numpy()).tobytes())
-    return digest.digest()
 
 
 def _load(job: Job) -> Progressed | None:
@@ -160,14 +121,22 @@ def _load(job: Job) -> Progressed | None:
     if newest is None:
         return None
     progressed = newest.progressed
+    where = str(job.run.checkpoints / checkpoint.file_name(progressed.step))
     if progressed.config_hash != job.run.config_hash:
-        raise UsageError(f"{job.run.checkpoints} holds checkpoints of other settings")
-    order = job.source.order
-    progressed.stream.check_fits(
-        dataset_ids=job.source.dataset_ids,
-        seed=order.seed,
-        boundary=order.boundary,
-        num_rows=order.num_rows,
-    )
-    fill(job.variables, newest.tensors, where=str(job.run.checkpoints))
+        raise UsageError(
+            f"{where}: made by a run with other settings (config.json {progressed.config_hash} "
+            f"there, {job.run.config_hash} here); take it out of the directory"
+        )
+    here = yaml_file.to_plain(job.inputs.architecture)
+    if changes := differences(progressed.architecture, here):
+        raise UsageError(
+            f"{where}: a checkpoint of another model: {'; '.join(changes)}; has "
+            "model.checkpoint changed since the run began? Put it back, or choose another "
+            "--run-dir"
+        )
+    try:
+        job.source.check_state(progressed.stream)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    fill(job.variables, newest.tensors, where=where)
     return progressed

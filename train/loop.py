@@ -11,17 +11,20 @@ from limbeck.ranks import World
 from limbeck.runs import Heartbeat, MetricsLog, RunDirectory
 from train import checkpoint
 from train.advance import advance, prepare_batch
+from train.best import better
 from train.checkpoint import Progressed
 from train.evaluate import Scores
 from train.inputs import Inputs
-from train.job import Job, build_job, resume, save
+from train.job import Job, build_job, resume
 from train.ledger import Ledger
-from train.meter import Meter
+from train.meter import Meter, StepValues
 from train.plan import plan_lines
 from train.preflight import is_complete, preflight
-from train.recipe import Recipe
+from train.quarantine import Quarantine
+from train.recipe import Recipe, Training
+from train.saving import Saver
 from train.stopping import StopRequest
-from train.stream import Stream
+from train.stream import RankBatch, Stream
 from train.student import Student
 from train.surroundings import promise
 
@@ -82,7 +85,8 @@ def train(
     speak = say if place.is_leader else _silent
     if inputs is None:
         inputs = ranks.agree(place, lambda: preflight(recipe, run_dir, place), prog=PROG)
-    if ranks.broadcast_bytes(b"complete" if is_complete(recipe, run_dir) else b""):
+    done = ranks.agree(place, lambda: place.is_leader and is_complete(recipe, run_dir), prog=PROG)
+    if ranks.broadcast_bytes(b"complete" if done else b""):
         steps = recipe.training.steps
         speak(f"{run.path}: complete, all {steps} steps are done")
         return Result(
@@ -133,52 +137,92 @@ def _run(
             position=progressed.stream.position,
             num_batches=training.steps - progressed.step,
             prepare=prepare_batch,
+            threads=training.reader_threads,
+            depth=training.prefetch,
         )
         stack.enter_context(stream)
         meter = Meter(job.world, num_steps=training.steps, log=log, say=speak)
         last_step = -1 if start is None else start.step
-        ledger = Ledger(job.run.path / "ledger.jsonl", job.source, job.world, last_step=last_step)
+        parts = _Parts(
+            job=job,
+            stream=stream,
+            meter=meter,
+            ledger=Ledger(
+                job.run.path / "ledger.jsonl", job.source, job.world, last_step=last_step
+            ),
+            quarantine=_quarantine(job, last_step=last_step),
+            # Inside the log's block: a save that is under way at the end still needs the log.
+            saver=stack.enter_context(Saver(job, before=meter.sync)),
+            stop=stop,
+        )
         progressed = dataclasses.replace(progressed, surroundings=job.surroundings)
-        return _steps(job, progressed, stream, meter=meter, ledger=ledger, stop=stop, speak=speak)
+        return _steps(progressed, parts, speak=speak)
 
 
-def _steps(
-    job: Job,
-    progressed: Progressed,
-    stream: Stream,
-    *,
-    meter: Meter,
-    ledger: Ledger,
-    stop: StopRequest,
-    speak: Callable[[str], None],
-) -> Result:
-    """The loop: step, prove, report, evaluate, save."""
-    training = job.inputs.recipe.training
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What the loop needs beside the job."""
+
+    job: Job
+    stream: Stream
+    meter: Meter
+    ledger: Ledger
+    quarantine: Quarantine | None
+    saver: Saver
+    stop: StopRequest
+
+    def report(
+        self, batch: RankBatch, before: Progressed, after: Progressed, values: StepValues
+    ) -> None:
+        """Counts, proves and prints a step that has been made; a collective."""
+        training, step = self.job.inputs.recipe.training, after.step
+        self.meter.count(
+            rows=after.rows - before.rows,
+            tokens=after.tokens - before.tokens,
+            waited_s=self.stream.wait_s,
+        )
+        if self.quarantine is not None:
+            self.quarantine.note(batch.bad, step=step, rows_fed=after.rows)
+        if _due(training.verify_order_every, step):
+            self.ledger.verify(batch, step=step)
+        if _due(training.log_every, step) or step == training.steps:
+            self.meter.report(values, waited_s=self.stream.wait_s)
+
+
+def _quarantine(job: Job, *, last_step: int) -> Quarantine | None:
+    data, path = job.inputs.recipe.data, job.run.path / "quarantine.jsonl"
+    if data.on_bad_record == "stop":
+        return None
+    return Quarantine(path, job.world, limit=data.max_quarantined, last_step=last_step)
+
+
+def _steps(progressed: Progressed, parts: _Parts, *, speak: Callable[[str], None]) -> Result:
+    """The loop: step, report, evaluate, save."""
+    job, training = parts.job, parts.job.inputs.recipe.training
     heartbeat = Heartbeat(job.run.heartbeat, rank=job.world.rank)
     loss = scores = None
-    for batch in stream:
+    stopping = False
+    for batch in parts.stream:
         before = progressed
-        progressed, values, stopping = advance(job, before, batch, stop=stop, meter=meter)
-        step, loss = progressed.step, values.loss
-        is_last = step == training.steps
-        heartbeat.beat(step=step)
-        meter.count(
-            rows=progressed.rows - before.rows,
-            tokens=progressed.tokens - before.tokens,
-            waited_s=stream.wait_s,
+        progressed, values, stopping = advance(
+            job, before, batch, stop=parts.stop, meter=parts.meter
         )
-        if _due(training.verify_order_every, step):
-            ledger.verify(batch, step=step)
-        if _due(training.log_every, step) or is_last:
-            meter.report(values, waited_s=stream.wait_s)
-        if job.evaluator is not None and (_due(training.evaluate_every, step) or is_last):
-            scores = meter.evaluate(job.evaluator, step=step)
-        if _due(training.checkpoint_every, step) or is_last or stopping:
-            meter.sync()
-            save(job, progressed)
-        if stopping and not is_last:
-            speak(f"stopped   after step {step} as asked; run the same command to go on")
+        heartbeat.beat(step=progressed.step)
+        parts.saver.poll()
+        parts.report(batch, before, progressed, values)
+        loss, is_last, improved = values.loss, progressed.step == training.steps, False
+        due = is_last or _due(training.evaluate_every, progressed.step)
+        if job.evaluator is not None and due:
+            scores = parts.meter.evaluate(job.evaluator, step=progressed.step)
+            progressed, improved = _judged(progressed, scores, training)
+        due = is_last or stopping or improved
+        if due or _due(training.checkpoint_every, progressed.step):
+            parts.saver.save(progressed)
+        if stopping:
             break
+    parts.saver.wait()  # what is said next is true only once it is on disk
+    if stopping and progressed.step < training.steps:
+        speak(f"stopped   after step {progressed.step} as asked; run the same command to go on")
     else:
         speak(f"complete  all {progressed.step} steps are done")
     return Result(
@@ -189,6 +233,15 @@ def _steps(
         scores=scores,
         student=job.step.student,
     )
+
+
+def _judged(progressed: Progressed, scores: Scores, training: Training) -> tuple[Progressed, bool]:
+    """Notes an evaluation; whether it is the best so far and its checkpoint is to be kept."""
+    best = better(progressed.best, scores, name=training.best_metric, step=progressed.step)
+    improved = best is not progressed.best and training.keep_best
+    # The leader decides: saving is a collective.
+    improved = bool(ranks.broadcast_bytes(b"improved" if improved else b""))
+    return dataclasses.replace(progressed, best=best), improved
 
 
 def _due(every: int, step: int) -> bool:

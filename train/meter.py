@@ -29,10 +29,13 @@ class StepValues:
     """Name of a term -> its N_j."""
 
     gradient_norm: float
-    """Before clipping; 0 where the step was skipped for its loss scale."""
+    """Before clipping; nan or inf where the step was skipped for that."""
 
     learning_rate: float
     """Of this step."""
+
+    skipped: int = 0
+    """Updates left out so far, in the whole run."""
 
     rows: int
     """Rows fed so far."""
@@ -86,10 +89,10 @@ class Meter:
         self._rows += rows
         self._tokens += tokens
 
-    def skipped(self, step: int) -> None:
-        """Says that a step left the weights alone."""
-        if self._log is not None:
-            self._say(f"step {step}: gradients overflow float16; skipped, the loss scale is halved")
+    def say(self, line: str) -> None:
+        """Prints a line, on the leader."""
+        if self._world.is_leader:
+            self._say(line)
 
     def report(self, values: StepValues, *, waited_s: float) -> None:
         """Writes and prints the line of a step, and starts the next interval."""
@@ -101,6 +104,7 @@ class Meter:
                 "speed/step_s": elapsed / steps,
                 "speed/rows_per_s": self._rows / elapsed,
                 "speed/tokens_per_s": self._tokens / elapsed,
+                "speed/tokens_per_s_per_rank": self._tokens / elapsed / self._world.size,
                 "speed/data_share": (waited_s - self._waited_s) / elapsed,
             }
             if self._world.size > 1:
@@ -117,21 +121,9 @@ class Meter:
         seconds = time.perf_counter() - started
         self._started += seconds
         if self._log is not None:
-            values = {
-                "eval/accuracy": scores.accuracy,
-                "eval/cross_entropy": scores.cross_entropy,
-                "eval/count_masked": scores.positions,
-                "eval/seconds": seconds,
-            }
-            kl = "" if scores.kl is None else f" kl {scores.kl:.4f}"
-            if scores.kl is not None:
-                values["eval/kl"] = scores.kl
-            self._log.write(step=step, **values)
-            self._say(
-                f"eval {step:>{len(str(self._num_steps))}}/{self._num_steps} "
-                f"accuracy {scores.accuracy:.4f} ce {scores.cross_entropy:.4f}{kl} "
-                f"over {scores.positions} masked tokens"
-            )
+            self._log.write(step=step, **scores.metrics(), **{"eval/seconds": seconds})
+            width = len(str(self._num_steps))
+            self._say(f"eval {step:>{width}}/{self._num_steps} {scores.text()}")
         return scores
 
     def sync(self) -> None:
@@ -149,6 +141,7 @@ class Meter:
                 terms=values.terms,
                 gradient_norm=values.gradient_norm,
                 learning_rate=values.learning_rate,
+                skipped=values.skipped,
                 tokens_per_s=speed.get("speed/tokens_per_s", 0.0),
                 world_size=self._world.size,
                 data_share=speed.get("speed/data_share", 0.0),
@@ -171,6 +164,7 @@ def _metrics(values: StepValues) -> dict[str, float]:
         **{f"train/count_{name}": count for name, count in values.counts.items()},
         "train/gradient_norm": values.gradient_norm,
         "train/learning_rate": values.learning_rate,
+        "train/skipped": values.skipped,
         "train/epoch": values.epoch,
         "train/rows": values.rows,
         "train/tokens": values.tokens,

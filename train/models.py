@@ -43,22 +43,28 @@ class LoadedModel:
         return load_tokenizer(where, expected_size=self.vocab_size)
 
 
-def open_model(path: str) -> LoadedModel:
+def open_model(path: str, *, best: bool = False) -> LoadedModel:
     """Loads a model folder, or the newest checkpoint of a run.
 
+    Args:
+      path: of either.
+      best: takes the checkpoint of the run's best evaluation on held-out data instead.
+
     Raises:
-      UsageError: neither.
+      UsageError: neither, or the best of what has none.
       LimbeckError: damaged.
     """
     check_model(path)
     where = Path(path)
     if is_run(where):
-        recipe, newest, model = load_run(where)
+        recipe, loaded, model = load_run(where, which="best" if best else "newest")
         return LoadedModel(
             model=model,
-            title=f"{path} after step {newest.progressed.step}",
-            tokenizer_path=tokenizer_of_examples(recipe.data.examples),
+            title=f"{path} after step {loaded.progressed.step}",
+            tokenizer_path=tokenizer_of_examples(recipe.data.parts[0].examples),
         )
+    if best:
+        raise UsageError(f"{path}: a model folder has no best checkpoint; give a run's directory")
     model, _ = load_masked_lm(path, missing_head="error", layers=None, seed=0)
     return LoadedModel(model=model, title=path, tokenizer_path=where)
 

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from limbeck.config.errors import UsageError
+from limbeck.labels.signals import FinalSignal, SparseSignal
 from limbeck.labels.sparse import temperature_column
 from train import losses
-from train.batch import Group, MicroBatch
-from train.recipe import LOGIT_LOSSES, Term
+from train.batch import MicroBatch, base_group
+from train.recipe import LOGIT_LOSSES, Term, term_names
 
 __all__ = ["BoundTerm", "Objective", "Outputs", "bind", "clean_head"]
 
@@ -30,7 +32,7 @@ class Outputs:
     """What a forward pass of the student leaves for the losses."""
 
     logits: Any
-    """(Q, V) float32 at the entries of group "masked"; None where no term needs them."""
+    """(Q, V) float32 at the entries of the list "masked"; None where no term needs them."""
 
     states: Mapping[int, Any]
     """layer -> (m * T, D), for the layers that terms compare."""
@@ -46,11 +48,14 @@ class BoundTerm:
     name: str
     """Unique in the objective: the loss, numbered where it occurs more than once."""
 
-    group: Group
-    """Which entries it sums over."""
+    list: str
+    """Which list of a batch it sums over: of a group, or of a partial family."""
 
     column: int = 0
-    """Column of the family's `log_tail` for its temperature."""
+    """Column of a sparse family's `log_tail` for its temperature."""
+
+    decoder: tuple[np.ndarray, np.ndarray] | None = None
+    """Of a final family: matrix (V, D) and bias (V,), float32."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,12 @@ class Objective:
         return tuple(bound.name for bound in self.terms)
 
     @property
-    def groups(self) -> tuple[Group, ...]:
-        """The groups that any term sums over."""
-        return tuple(dict.fromkeys(bound.group for bound in self.terms))
+    def lists(self) -> tuple[str, ...]:
+        """The lists of a batch that any term needs."""
+        lists = dict.fromkeys(bound.list for bound in self.terms)
+        if self.needs_logits:
+            lists["masked"] = None  # where the student's logits are computed
+        return tuple(lists)
 
     @property
     def needs_logits(self) -> bool:
@@ -81,9 +89,9 @@ class Objective:
         layers = {b.term.student_layer for b in self.terms if b.term.student_layer is not None}
         return tuple(sorted(layers))
 
-    def counts(self, items: Mapping[Group, int]) -> np.ndarray:
-        """(J,) int64: this rank's part of each N_j, from its number of entries in each group."""
-        return np.array([items[bound.group] for bound in self.terms], np.int64)
+    def counts(self, items: Mapping[str, int]) -> np.ndarray:
+        """(J,) int64: this rank's part of each N_j, from its number of entries in each list."""
+        return np.array([items[bound.list] for bound in self.terms], np.int64)
 
     def factors(self, counts: np.ndarray) -> np.ndarray:
         """(J,) float32 w_j tau_j^2 / N_j from the global counts; exactly 0 where N_j is 0."""
@@ -105,7 +113,7 @@ class Objective:
             for index, bound in enumerate(self.terms)
         ]
         # Entries that only fill the list leave by `where`: 0 * NaN would be NaN.
-        valid = [batch["items"][bound.group]["valid"] for bound in self.terms]
+        valid = [batch["items"][bound.list]["valid"] for bound in self.terms]
         return tf.stack(
             [tf.reduce_sum(tf.where(v, x, 0.0)) for v, x in zip(valid, values, strict=True)]
         )
@@ -115,47 +123,78 @@ def bind(terms: Sequence[Term], families: Mapping[str, Any]) -> Objective:
     """Resolves terms against opened families (`train.families`).
 
     Raises:
-      UsageError: a temperature outside a family's grid.
+      UsageError: a temperature outside a family's grid, or a loss that it cannot give.
     """
     bound: list[BoundTerm] = []
-    for term in terms:
-        seen = sum(b.term.loss == term.loss for b in bound)
-        name = f"{term.loss}_{seen + 1}" if seen else term.loss
-        group: Group = "masked"
-        column = 0
-        if term.signal is not None:
-            signal = families[term.signal].signal
-            group = signal.positions
-            if term.loss in LOGIT_LOSSES:
-                column = temperature_column(signal.temperatures, term.temperature)
-        bound.append(BoundTerm(term=term, name=name, group=group, column=column))
+    for term, name in zip(terms, term_names(terms), strict=True):
+        if term.signal is None:
+            bound.append(BoundTerm(term=term, name=name, list="masked"))
+        else:
+            bound.append(_bound_to_family(term, name, families[term.signal]))
     return Objective(tuple(bound))
+
+
+def _bound_to_family(term: Term, name: str, family: Any) -> BoundTerm:
+    signal, column, decoder = family.signal, 0, None
+    if isinstance(signal, SparseSignal):
+        column = temperature_column(signal.temperatures, term.temperature)
+        if term.loss == "kl" and signal.form == "lean" and signal.sample:
+            raise UsageError(
+                f"loss kl cannot learn from {term.signal!r}: a lean sample does not tell the "
+                "teacher's entropy; take soft_ce, whose gradient is the same"
+            )
+    elif isinstance(signal, FinalSignal):
+        tensors = family.fitted.tensors
+        decoder = tensors["decoder/kernel"], tensors["decoder/bias"]
+    return BoundTerm(term=term, name=name, list=family.list_name, column=column, decoder=decoder)
 
 
 def _values(bound: BoundTerm, outputs: Outputs, batch: MicroBatch, projection: Any) -> tf.Tensor:
     """(Q,) values of one term; what stands at entries that are not valid is finite."""
     term = bound.term
-    items = batch["items"][bound.group]
+    items = batch["items"][bound.list]
     if term.loss == "mlm":
         return losses.masked_lm_values(outputs.logits, batch["true_ids"])
     teacher = batch["teacher"][term.signal]
     if term.loss in LOGIT_LOSSES:
-        function = losses.kl_values if term.loss == "kl" else losses.soft_cross_entropy_values
-        head = clean_head(teacher, items["valid"], bound.column)
-        return function(
-            outputs.logits,
-            *head,
-            temperature=term.temperature,
-            missing_mass=term.missing_mass,
-        )
+        logits = outputs.logits
+        if bound.list != base_group(bound.list):
+            logits = tf.gather(logits, items["entry"])
+        return _logit_values(bound, logits, teacher, items["valid"])
     assert term.student_layer is not None  # Term.__post_init__ sees to it
     states = tf.gather(outputs.states[term.student_layer], items["index"])
     if projection is not None:
         states = projection(states)
-    target = tf.where(items["valid"][:, None], tf.cast(teacher["states"], tf.float32), 0.0)
+    target = _clean(teacher["states"], items["valid"])
     if term.loss == "hidden_mse":
         return losses.hidden_mse_values(states, target)
     return losses.hidden_cosine_values(states, target)
+
+
+def _logit_values(
+    bound: BoundTerm, logits: tf.Tensor, teacher: Mapping[str, tf.Tensor], valid: tf.Tensor
+) -> tf.Tensor:
+    """(Q,) values of a term on the student's distribution."""
+    term, temperature = bound.term, bound.term.temperature
+    if bound.decoder is not None:
+        kernel, bias = (tf.constant(array) for array in bound.decoder)
+        full = tf.matmul(_clean(teacher["states"], valid), kernel, transpose_b=True) + bias
+        against_full = (
+            losses.full_kl_values if term.loss == "kl" else losses.full_soft_cross_entropy_values
+        )
+        return against_full(logits, full, temperature=temperature)
+    if "weights" in teacher:
+        weights = tf.where(valid[:, None], teacher["weights"], 0.0)
+        ids = tf.where(valid[:, None], teacher["ids"], 0)
+        return losses.sampled_cross_entropy_values(logits, ids, weights, temperature=temperature)
+    function = losses.kl_values if term.loss == "kl" else losses.soft_cross_entropy_values
+    head = clean_head(teacher, valid, bound.column)
+    return function(logits, *head, temperature=temperature, missing_mass=term.missing_mass)
+
+
+def _clean(states: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """(Q, D) float32 states, 0 at entries that are not valid."""
+    return tf.where(valid[:, None], tf.cast(states, tf.float32), 0.0)
 
 
 def clean_head(

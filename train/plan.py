@@ -5,6 +5,8 @@ from typing import Any
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
 from train.inputs import Inputs
+from train.optimizers import variable_groups
+from train.recipe import Optimizer, Training
 from train.stream import Source
 from train.student import Student
 
@@ -26,32 +28,86 @@ def plan_lines(
     recipe, shape = inputs.recipe, inputs.architecture
     training = recipe.training
     sizes = [_size(v) for v in student.variables]
-    decayed = sum(_size(v) for v in student.trained if len(v.shape) > 1)
     frozen = sum(sizes) - sum(_size(v) for v in student.trained)
     rows = training.global_batch * training.steps
-    datasets = [inputs.examples, *(f.dataset for f in inputs.families.values())]
+    stored = inputs.corpora.parts[0].families
+    datasets = [inputs.examples, *(f.dataset for f in stored.values())]
     row_bytes = sum(bytes_per_row(dataset) for dataset in datasets)
     families = "".join(
         f", {name} ({f.signal.kind}, {f.signal.positions}, {bytes_per_row(f.dataset):,.0f} B/row)"
-        for name, f in inputs.families.items()
+        for name, f in stored.items()
     )
     return [
         f"run       {recipe.name}, seed {recipe.seed}",
         f"student   {shape.num_layers} layers x {shape.hidden_dim}, vocabulary "
-        f"{shape.vocab_size:,}: {sum(sizes):,} parameters in {len(sizes)} variables, "
-        f"{decayed:,} of them with weight decay {recipe.optimizer.weight_decay:g}"
+        f"{shape.vocab_size:,}: {sum(sizes):,} parameters in {len(sizes)} variables"
         + (f", {frozen:,} frozen" if frozen else "")
         + (f", {training.precision}" if training.precision != "float32" else ""),
         f"weights   {student.origin}",
         f"data      {inputs.examples.num_rows:,} rows of up to "
         f"{inputs.examples.layout.field('ids').shape[0]} tokens{families}",
-        f"batch     {training.global_batch:,} rows = {world.size} rank(s) x {source.num_micro} "
-        f"micro-batch(es) x {source.rows_per_micro} rows, the last ones padded with weight 0",
+        *_teacher(inputs),
+        f"optimiser {_optimizer(recipe.optimizer, student)}",
+        f"rate      {_schedule(recipe.optimizer)}",
+        f"batch     {_batch(training, source, world)}",
         f"steps     {training.steps:,} = {rows:,} rows = {rows / inputs.examples.num_rows:.2f} "
         f"epochs; {row_bytes * training.global_batch / 1e6:.2f} MB read a step",
         "objective " + " + ".join(_term(inputs, index) for index in range(len(recipe.objective))),
         f"promise   {promise}",
     ]
+
+
+def _teacher(inputs: Inputs) -> list[str]:
+    """The live teacher, where there is one."""
+    if inputs.live is None:
+        return []
+    facts, settings = inputs.live.facts, inputs.recipe.data.teacher
+    assert settings is not None  # it is what `live` was opened from
+    signals = ", ".join(f"{n} ({s.kind}, {s.positions})" for n, s in settings.signals.items())
+    return [
+        f"teacher   live: {facts.where} ({facts.backend}, {settings.precision}), "
+        f"{facts.num_layers} layers x {facts.hidden_dim}: {signals}"
+    ]
+
+
+def _optimizer(settings: Optimizer, student: Student) -> str:
+    """Algorithm, what decays, which rates there are, clipping."""
+    sizes = {name: _size(v) for name, v in student.named_variables.items()}
+    ranks = {n: len(v.shape) for n, v in student.named_variables.items() if n not in student.frozen}
+    groups = variable_groups(settings, ranks)
+    decayed = sum(sizes[name] for name, group in groups.items() if group.decays)
+    text = settings.algorithm + ("" if settings.bias_correction else " without bias correction")
+    if settings.decoupled_decay:
+        text += f", weight decay {settings.decoupled_decay:g} on {decayed:,} parameters"
+    text += ", no clipping" if settings.clip_norm is None else f", norm <= {settings.clip_norm:g}"
+    rates = sorted({group.rate for group in groups.values()})
+    if rates != [1.0]:
+        text += f", rates times {', '.join(f'{rate:.4g}' for rate in rates)} by variable"
+    return text
+
+
+def _schedule(settings: Optimizer) -> str:
+    """Rise, peak and fall."""
+    rise = f"up to {settings.learning_rate:g} over {settings.warmup_steps:,} steps"
+    start = rise if settings.warmup_steps else f"{settings.learning_rate:g} from the first step"
+    if settings.decay == "constant":
+        return f"{start}, then constant"
+    power = f" (power {settings.decay_power:g})" if settings.decay == "polynomial" else ""
+    end = settings.learning_rate * settings.final_rate
+    return f"{start}, then {settings.decay}{power} down to {end:g}"
+
+
+def _batch(training: Training, source: Source, world: World) -> str:
+    """What the global batch comes to on a rank."""
+    least, most = training.global_batch // world.size, -(-training.global_batch // world.size)
+    each = f"{most:,}" if least == most else f"{least:,} or {most:,}"
+    filled = source.num_micro * source.rows_per_micro - least
+    return (
+        f"{training.global_batch:,} rows = {world.size} rank(s) x {source.num_micro} "
+        f"micro-batch(es) x {source.rows_per_micro} rows"
+        + (f", of which {each} a rank are real and the rest padding of weight 0" if filled else "")
+        + (f"; gradients travel as {training.wire}" if world.size > 1 else "")
+    )
 
 
 def bytes_per_row(dataset: Dataset) -> float:

@@ -32,12 +32,12 @@ def preflight(recipe: Recipe, run_dir: str | Path, world: World) -> Inputs:
 
 
 def is_complete(recipe: Recipe, run_dir: str | Path) -> bool:
-    """Whether the run has made its last step and its checkpoint is sound."""
-    newest = checkpoint.list_checkpoints(RunDirectory(run_dir).checkpoints)[:1]
+    """Whether the run has made its last step and its checkpoint is sound, and its own."""
+    run = RunDirectory(run_dir)
+    newest = checkpoint.list_checkpoints(run.checkpoints)[:1]
     if not newest or newest[0].name != checkpoint.file_name(recipe.training.steps):
         return False
     try:
-        checkpoint.load(newest[0])
+        return checkpoint.load(newest[0]).progressed.config_hash == run.config_hash
     except LimbeckError:
         return False  # resuming says so, and goes back to the one before
-    return True

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from limbeck import ranks
 from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config import yaml_file
-from limbeck.config.errors import LimbeckError, UsageError
+from limbeck.config.errors import UsageError
 from limbeck.models.masked_lm import build_masked_lm, named_variables
 from limbeck.ranks import World
 from limbeck.runs import RunDirectory
@@ -19,6 +19,8 @@ from train.recipe import Recipe
 from train.student import Student
 
 __all__ = ["broadcast_state", "fill", "load_run", "named_tensors"]
+
+ANOTHER = "a checkpoint of another model or objective"
 
 
 def named_tensors(student: Student, optimizer: Any) -> dict[str, Any]:
@@ -33,19 +35,28 @@ def named_tensors(student: Student, optimizer: Any) -> dict[str, Any]:
 def fill(variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray], *, where: str) -> None:
     """Assigns tensors to the variables of their names.
 
+    Nothing is assigned unless all of them fit.
+
+    Args:
+      variables: by the names of checkpoints.
+      tensors: what they get.
+      where: the file, for the message.
+
     Raises:
-      LimbeckError: a name or shape that does not fit.
+      UsageError: a name, shape or dtype that does not fit: a checkpoint of another model.
     """
-    wrong = sorted(set(variables) ^ set(tensors))
-    if wrong:
-        raise LimbeckError(f"{where}: {wrong[0]!r} is only in one of checkpoint and model")
+    for names, what in (
+        (sorted(set(variables) - set(tensors)), "lacks"),
+        (sorted(set(tensors) - set(variables)), "has, beyond this run's,"),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise UsageError(f"{where}: {ANOTHER}: it {what} {names[0]!r}{more}")
     for name, variable in variables.items():
-        tensor = tensors[name]
-        if tuple(tensor.shape) != tuple(variable.shape):
-            raise LimbeckError(
-                f"{where}: {name!r} has shape {tuple(tensor.shape)}; expected "
-                f"{tuple(variable.shape)}"
-            )
+        there = f"{tensors[name].dtype} {tuple(tensors[name].shape)}"
+        here = f"{variable.dtype} {tuple(variable.shape)}"
+        if there != here:
+            raise UsageError(f"{where}: {ANOTHER}: {name!r} is {there} there and {here} here")
     for name, variable in variables.items():
         variable.value.assign(tensors[name])
 
@@ -62,23 +73,30 @@ def broadcast_state(
     return checkpoint.progressed_from_bytes(text)
 
 
-def load_run(path: str | Path) -> tuple[Recipe, Checkpoint, Any]:
-    """The recipe, newest sound checkpoint and student model of a run, finished or not.
+def load_run(
+    path: str | Path, *, which: Literal["newest", "best"] = "newest"
+) -> tuple[Recipe, Checkpoint, Any]:
+    """The recipe, a checkpoint and the student model of a run, finished or not.
+
+    Args:
+      path: directory of the run.
+      which: its newest sound checkpoint, or that of its best evaluation on held-out data.
 
     Raises:
-      UsageError: no run, or no checkpoint yet.
-      LimbeckError: every checkpoint is damaged.
+      UsageError: no run, no checkpoint yet, or none that is the best.
+      LimbeckError: every checkpoint is damaged, or the best one.
     """
     run = RunDirectory(path)
     recipe = yaml_file.from_plain(Recipe, run.read_config(), str(run.config_file))
-    newest = checkpoint.load_newest(run.checkpoints)
-    if newest is None:
+    read = checkpoint.load_best if which == "best" else checkpoint.load_newest
+    loaded = read(run.checkpoints)
+    if loaded is None:
         raise UsageError(f"{path}: no checkpoint yet; let the run reach its first one")
     shape = yaml_file.from_plain(
-        EncoderArchitecture, newest.progressed.architecture, f"{path}: checkpoint"
+        EncoderArchitecture, loaded.progressed.architecture, f"{path}: checkpoint"
     )
     model = build_masked_lm(shape, seed=recipe.seed)
     named = {f"model/{name}": v for name, v in named_variables(model).items()}
-    tensors = {n: t for n, t in newest.tensors.items() if n.startswith("model/")}
+    tensors = {n: t for n, t in loaded.tensors.items() if n.startswith("model/")}
     fill(named, tensors, where=str(path))
-    return recipe, newest, model
+    return recipe, loaded, model

@@ -1,18 +1,20 @@
-"""One update: gradients of micro-batches, their sum over ranks, clipping, AdamW.
+"""One update: gradients of micro-batches, their sum over ranks, clipping, the optimiser.
 
-The three parts are separate functions, so that the sum over ranks is outside of what is compiled
+The parts are separate compiled functions: the sum over ranks stays outside of what XLA may compile
 and its time can be told from the rest. Gradients travel as one named group in a fixed order and
-are never divided: each term of the objective already is, by its global count.
+are never divided: each term of the objective already is, by its global count. Clipping comes after
+the sum, so every rank clips by the same norm. The update is one XLA program, unless the model is
+small: it is bound by memory, and fused it passes over weights and slots once.
 """
 
 # m rows, T tokens, J terms
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import keras
+import numpy as np
 import tensorflow as tf
 
 from limbeck import ranks
@@ -21,10 +23,18 @@ from limbeck.models.dropout import DropoutKeys
 from train.batch import MicroBatch
 from train.loss_scale import LossScale
 from train.objective import Objective
+from train.optimizers import AdamFamily
 from train.recipe import Optimizer
 from train.student import Student, forward
 
-__all__ = ["Gradients", "TrainStep", "Update", "batch_spec", "build_optimizer", "to_tensors"]
+__all__ = ["Gradients", "Outcome", "TrainStep", "Update", "batch_spec", "to_tensors"]
+
+Outcome = Literal["applied", "overflow", "not_finite"]
+Wire = Literal["float32", "float16"]
+
+# Parameters from which the update is compiled by XLA. On one core, 17 M of them then take 38 ms
+# where they took 75; compiling costs about 20 ms a variable, once.
+COMPILED_FROM = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +53,11 @@ class Update:
     """What became of a step's gradients."""
 
     norm: float
-    """Their global norm, before clipping."""
+    """Their global norm, before clipping; nan or inf where they are not finite."""
 
-    skipped: bool
-    """Whether the weights were left alone, since at the loss scale the norm is not finite."""
+    outcome: Outcome
+    """applied; or the weights were left alone, since the gradient overflowed at its loss scale
+    (overflow), or since loss or gradient are not finite (not_finite)."""
 
 
 class TrainStep:
@@ -74,7 +85,9 @@ class TrainStep:
         self.loss_scale = LossScale() if precision == "mixed_float16" else None
         self.student = student
         self.objective = objective
-        self.optimizer = build_optimizer(settings, student.trained)
+        named = student.named_variables
+        trained = {name: v for name, v in named.items() if name not in student.frozen}
+        self.optimizer = AdamFamily(settings, trained)
         self._clip_norm = settings.clip_norm
         self._seed = seed
         # Shapes that vary are open from the first call on: a graph that depended on which shapes
@@ -85,9 +98,14 @@ class TrainStep:
             tf.TensorSpec((), tf.int32),
         )
         self._micro = tf.function(self._micro_gradients, input_signature=signature)
-        self._reduce = tf.function(_sum_over_ranks)
+        self._reduce: Mapping[Wire, Any] = {
+            "float32": tf.function(_sum_over_ranks),
+            "float16": tf.function(_sum_in_float16),
+        }
         self._add = tf.function(_add)
-        self._update = tf.function(self._apply)
+        self._norm = tf.function(tf.linalg.global_norm)
+        size = sum(math.prod(v.shape) for v in student.trained)
+        self._update = tf.function(self._apply, jit_compile=size >= COMPILED_FROM or None)
 
     def gradients(self, batches: Sequence[MicroBatch], factors: Any, *, step: int) -> Gradients:
         """Adds up the gradients of this rank's micro-batches, in their order.
@@ -103,21 +121,44 @@ class TrainStep:
             total = self._add(total, self._micro(batch, factors, at))
         return Gradients(grads=list(total[:-1]), sums=total[-1])
 
-    def reduce(self, local: Gradients) -> Gradients:
-        """Sums over all ranks, as one named group."""
-        *grads, sums = self._reduce([*local.grads, local.sums])
+    def reduce(self, local: Gradients, *, wire: Wire = "float32") -> Gradients:
+        """Sums over all ranks, as one named group; with several ranks `wire` is its type."""
+        *grads, sums = self._reduce[wire]([*local.grads, local.sums])
         return Gradients(grads=grads, sums=sums)
 
     def update(self, total: Gradients, *, learning_rate: float) -> Update:
-        """Clips by the global norm and applies.
+        """Clips by the global norm and applies, or leaves the weights alone and counts it.
 
-        Gradients that are not finite are applied as they are, for the caller to refuse; under a
-        loss scale they are skipped, until halving it does not help.
+        The decision follows from the sums over ranks, so it is the same on all of them.
         """
-        norm = float(self._update(total.grads, tf.constant(learning_rate, tf.float32)))
+        norm = self.norm(total)
         scale = self.loss_scale
-        skipped = scale is not None and not math.isfinite(norm) and not scale.is_exhausted
-        return Update(norm=norm, skipped=skipped)
+        if not np.isfinite(total.sums).all():  # the loss is not scaled, so no scale is to blame
+            outcome: Outcome = "not_finite"
+        elif math.isfinite(norm):
+            outcome = "applied"
+            self._update(total.grads, *self._scalars(norm, learning_rate))
+        else:
+            explained = scale is not None and not scale.is_exhausted
+            outcome = "overflow" if explained else "not_finite"
+        if scale is not None and outcome != "not_finite":
+            scale.settle(tf.constant(outcome == "applied"))
+        if outcome != "applied":
+            self.optimizer.skip(explained=outcome == "overflow")
+        return Update(norm=norm, outcome=outcome)
+
+    def norm(self, gradients: Gradients) -> float:
+        """The global norm of all gradients, without the loss scale."""
+        return float(self._norm(gradients.grads)) / self._scale
+
+    @property
+    def _scale(self) -> float:
+        return 1.0 if self.loss_scale is None else float(self.loss_scale.scale.value)
+
+    def _scalars(self, norm: float, learning_rate: float) -> tuple[tf.Tensor, tf.Tensor]:
+        """The rate, and what multiplies the gradients: clipping, and division by the loss scale."""
+        clip = 1.0 if self._clip_norm is None else min(1.0, self._clip_norm / max(norm, 1e-38))
+        return tf.constant(learning_rate, tf.float32), tf.constant(clip / self._scale, tf.float32)
 
     def _micro_gradients(
         self, batch: MicroBatch, factors: tf.Tensor, step: tf.Tensor
@@ -136,40 +177,8 @@ class TrainStep:
         # Horovod's groups mishandle sparse gradients; with tied embeddings they are dense anyway.
         return [*[tf.convert_to_tensor(g) for g in grads], sums]
 
-    def _apply(self, grads: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
-        if self.loss_scale is None:
-            return self._apply_unscaled(grads, learning_rate)
-        grads = [gradient / self.loss_scale.scale.value for gradient in grads]
-        norm = tf.linalg.global_norm(grads)
-        finite = tf.math.is_finite(norm)
-        tf.cond(finite, lambda: self._apply_unscaled(grads, learning_rate), lambda: norm)
-        self.loss_scale.settle(finite)
-        return norm
-
-    def _apply_unscaled(self, grads: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
-        norm = tf.linalg.global_norm(grads)
-        if self._clip_norm is not None:
-            grads, _ = tf.clip_by_global_norm(grads, self._clip_norm, use_norm=norm)
-        self.optimizer.learning_rate.assign(learning_rate)
-        self.optimizer.apply(grads)
-        return norm
-
-
-def build_optimizer(settings: Optimizer, variables: Sequence[Any]) -> keras.optimizers.AdamW:
-    """AdamW with its slots made, so that a checkpoint can be loaded before the first step.
-
-    Matrices decay; biases and layer normalisation, which are vectors, do not.
-    """
-    optimizer = keras.optimizers.AdamW(
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        beta_1=settings.beta_1,
-        beta_2=settings.beta_2,
-        epsilon=settings.epsilon,
-    )
-    optimizer.exclude_from_weight_decay(var_list=[v for v in variables if len(v.shape) < 2])
-    optimizer.build(list(variables))
-    return optimizer
+    def _apply(self, grads: list[tf.Tensor], learning_rate: tf.Tensor, factor: tf.Tensor) -> None:
+        self.optimizer.apply(grads, learning_rate, factor=factor)
 
 
 def to_tensors(batch: MicroBatch) -> MicroBatch:
@@ -195,6 +204,12 @@ def _open_list(array: Any) -> tf.TensorSpec:
 
 def _sum_over_ranks(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
     return ranks.sum_group(tensors, name="step")
+
+
+def _sum_in_float16(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    *grads, sums = tensors
+    # The sums are values, not directions: they travel as they are.
+    return [*ranks.sum_group_float16(grads, name="step"), *ranks.sum_group([sums], name="sums")]
 
 
 def _add(left: list[tf.Tensor], right: list[tf.Tensor]) -> list[tf.Tensor]:

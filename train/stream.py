@@ -7,24 +7,26 @@ so the first one in the order of the data wins, and nothing after it is handed o
 
 # B rows of the global batch, W ranks, n rows of this rank's slice
 
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from limbeck.config.errors import UsageError
-from limbeck.order import GlobalBatch, Order, StreamState, padded_size, rank_slice
+from limbeck.config.errors import LimbeckError
+from limbeck.order import GlobalBatch, Mixture, Order, StreamState, padded_size, rank_slice
 from limbeck.ranks import World
-from limbeck.records.dataset import Dataset
 from limbeck.records.examples import check_examples
-from train.batch import Group, MicroBatch, bucket_length, count_items, cut
-from train.families import Family, check_rows
+from train.batch import FamilyArrays, MicroBatch, bucket_length, count_items, cut
+from train.masking import Masker
+from train.mixture import Corpora, OnBadRecord, Slice
+from train.quarantine import BadRow
 
-__all__ = ["RankBatch", "Source", "Stream", "row_lengths"]
+__all__ = ["LiveAnswers", "RankBatch", "Source", "Stream"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,8 @@ class RankBatch:
     keys: np.ndarray
     """(n, 16) uint8 keys of these rows, as they were read."""
 
-    items: Mapping[Group, int]
-    """Group -> real entries in the slice, from the labels alone."""
+    items: Mapping[str, int]
+    """Name of a list -> real entries in the slice, from the labels alone."""
 
     num_tokens: int
     """Real tokens in the slice."""
@@ -55,18 +57,29 @@ class RankBatch:
     next_position: int
     """Where the next global batch starts."""
 
+    bad: tuple[BadRow, ...] = ()
+    """Rows of the slice that count for nothing because they are damaged."""
+
+
+class LiveAnswers(Protocol):
+    """A teacher that answers for the rows of a slice, in place of stored labels."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What a state names beside the datasets: another teacher's answers are other data."""
+
+    def arrays(self, examples: Mapping[str, np.ndarray]) -> Mapping[str, FamilyArrays]:
+        """What each signal holds for n rows of examples, as they are fed to the student."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Where batches come from and how they are cut; equal on all ranks but for `world`."""
 
-    examples: Dataset
-    """Inputs."""
+    corpora: Corpora
+    """Inputs with their label families."""
 
-    families: Mapping[str, Family]
-    """Label families, row for row beside the examples."""
-
-    order: Order
+    order: Order | Mixture
     """Position -> row."""
 
     global_batch: int
@@ -78,11 +91,20 @@ class Source:
     micro_batch: int | None
     """m; None for the whole slice at once."""
 
-    groups: Sequence[Group]
-    """Which lists of entries the objective needs."""
+    groups: Sequence[str]
+    """Names of the lists of entries that the objective needs."""
 
     vocab_size: int
     """The student's; an id beyond it is refused."""
+
+    masker: Masker | None = None
+    """Masks rows that are stored without."""
+
+    on_bad: OnBadRecord = "stop"
+    """What becomes of a damaged record."""
+
+    live: LiveAnswers | None = None
+    """Answers in place of stored labels."""
 
     @property
     def rows_per_micro(self) -> int:
@@ -97,8 +119,9 @@ class Source:
 
     @property
     def dataset_ids(self) -> tuple[str, ...]:
-        """Ids of the examples and of every family."""
-        return (self.examples.id, *(f.dataset.id for f in self.families.values()))
+        """Ids of the examples and of every family, or of what answers in their place."""
+        live = () if self.live is None else self.live.ids
+        return (*self.corpora.dataset_ids, *live)
 
     def state(self, position: int) -> StreamState:
         """What a checkpoint keeps to go on from `position`."""
@@ -109,6 +132,21 @@ class Source:
             epoch=self.order.epoch_of(position),
             position=position,
             global_batch=self.global_batch,
+            mode=self.order.mode,
+        )
+
+    def check_state(self, state: StreamState) -> None:
+        """Refuses a state of other data or of another order.
+
+        Raises:
+          UsageError: lists every difference.
+        """
+        state.check_fits(
+            dataset_ids=self.dataset_ids,
+            seed=self.order.seed,
+            boundary=self.order.boundary,
+            num_rows=self.order.num_rows,
+            mode=self.order.mode,
         )
 
     def global_rows(self, position: int) -> GlobalBatch:
@@ -119,36 +157,71 @@ class Source:
         """Reads, checks and cuts this rank's part of a global batch.
 
         Raises:
-          LimbeckError: a damaged record, or labels of another input.
+          LimbeckError: a damaged record where that is not to be left out, or labels of another
+            input.
         """
-        rows = whole.rows[rank_slice(len(whole.rows), self.world.rank, self.world.size)]
-        # A rank without rows (more ranks than rows) computes on a stand-in of weight 0.
-        read_rows = rows if len(rows) else whole.rows[:1]
-        examples = self.examples.read(read_rows)
-        labels = {name: f.dataset.read(read_rows) for name, f in self.families.items()}
-        check_examples(examples, vocab_size=self.vocab_size)
-        check_rows(examples, labels, self.families, read_rows)
-        longest = int(row_lengths(self.examples, whole.rows).max())
-        length = bucket_length(longest, seq_length=examples["ids"].shape[1])
+        part = rank_slice(len(whole.rows), self.world.rank, self.world.size)
+        rows = whole.rows[part]
+        found, epochs = self._read_rows(whole, part)
+        check_examples(found.examples, vocab_size=self.vocab_size)
+        examples = found.examples
+        if self.masker is not None:
+            examples = self.masker(examples, epochs)
+        families = found.families if self.live is None else self.live.arrays(examples)
+        longest = int(self.corpora.lengths(whole.rows).max())
+        length = bucket_length(longest, seq_length=self.corpora.seq_length)
         micro = cut(
             examples,
-            {name: self.families[name].arrays(fields) for name, fields in labels.items()},
+            families,
             num_real=len(rows),
             micro_batch=self.rows_per_micro,
             num_micro=self.num_micro,
             length=length,
             groups=self.groups,
+            present=found.present[: len(rows)],
         )
+        real = int(found.present[: len(rows)].sum())
         return RankBatch(
             micro=micro,
             rows=rows,
-            items={group: count_items(micro, group) for group in self.groups},
-            keys=examples["key"][: len(rows)],
-            num_tokens=int(examples["num_tokens"][: len(rows)].sum()),
+            items={name: count_items(micro, name) for name in self.groups},
+            keys=self._keys(rows, found, real),
+            num_tokens=int(examples["num_tokens"][:real].sum()),
             length=length,
             position=int(whole.positions[0]),
             next_position=whole.next_position,
+            bad=found.bad,
         )
+
+    def _read_rows(self, whole: GlobalBatch, part: slice) -> tuple[Slice, np.ndarray]:
+        """This rank's rows and the epoch of each; of a rank that has none, one that stands in.
+
+        That is a rank of more ranks than rows, or one whose rows are all damaged: it computes on
+        another row of the batch at weight 0.
+        """
+        rows = whole.rows[part]
+        found = self.corpora.read(rows, on_bad=self.on_bad) if len(rows) else None
+        if found is not None and found.present.any():
+            return found, whole.epochs[part][found.present]
+        for place, row in enumerate(whole.rows.tolist()):
+            other = self.corpora.read(np.array([row]), on_bad=self.on_bad)
+            if other.present.all():
+                nothing = np.zeros(len(rows), bool)
+                bad = () if found is None else found.bad
+                stand_in = dataclasses.replace(other, present=nothing, bad=bad)
+                return stand_in, whole.epochs[place : place + 1]
+        raise LimbeckError(
+            f"{self.corpora.directories}: every row of the batch at position "
+            f"{whole.positions[0]} is damaged; verify the directory"
+        )
+
+    def _keys(self, rows: np.ndarray, found: Slice, real: int) -> np.ndarray:
+        """Keys of the slice's rows as they were read; of damaged ones as the index has them."""
+        if real == len(rows):
+            return found.examples["key"][:real]
+        keys = self.corpora.keys(rows)
+        keys[found.present[: len(rows)]] = found.examples["key"][:real]
+        return keys
 
 
 class Stream:
@@ -160,7 +233,7 @@ class Stream:
       num_batches: how many to hand over.
       prepare: what a reading thread does with each batch, such as making tensors.
       threads: reading threads.
-      depth: batches under way or waiting at any time.
+      depth: batches under way or waiting at any time; 0 reads each when it is asked for.
     """
 
     def __init__(
@@ -173,6 +246,8 @@ class Stream:
         threads: int = 2,
         depth: int = 3,
     ) -> None:
+        if threads < 1 or depth < 0:
+            raise ValueError(f"threads is {threads} and depth {depth}; expected >= 1 and >= 0")
         self._source = source
         self._prepare = prepare
         self._next_position = position
@@ -193,7 +268,8 @@ class Stream:
                 started = time.perf_counter()
                 batch = self._ahead.popleft().result()
                 self.wait_s += time.perf_counter() - started
-                self._fill()
+                if self._depth:
+                    self._fill()
                 yield batch
         finally:
             self.close()
@@ -213,7 +289,7 @@ class Stream:
         self.close()
 
     def _fill(self) -> None:
-        while self._left and len(self._ahead) < self._depth:
+        while self._left and len(self._ahead) < max(self._depth, 1):
             whole = self._source.global_rows(self._next_position)
             self._ahead.append(self._pool.submit(self._work, whole))
             self._next_position = whole.next_position
@@ -221,20 +297,3 @@ class Stream:
 
     def _work(self, whole: GlobalBatch) -> Any:
         return self._prepare(self._source.read(whole))
-
-
-def row_lengths(examples: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Tokens of rows (n,), uint32, from the mapped index: the column is never loaded as a whole.
-
-    Raises:
-      UsageError: the examples were written without token counts.
-    """
-    numbers = np.searchsorted(examples.shard_starts, rows, side="right") - 1
-    lengths = np.zeros(len(rows), np.uint32)
-    for number in np.unique(numbers):
-        column = examples.shards[number].index.lengths
-        if column is None:
-            raise UsageError(f"{examples.directory}: was written without token counts")
-        mine = numbers == number
-        lengths[mine] = column[rows[mine] - examples.shard_starts[number]]
-    return lengths

@@ -10,6 +10,7 @@ from limbeck.ranks.collectives import (
     broadcast_variables,
     gather_bytes,
     sum_group,
+    sum_group_float16,
     sum_vector,
 )
 from limbeck.ranks.together import agree, fail_alone
@@ -27,5 +28,6 @@ __all__ = [
     "init",
     "launched_under_mpi",
     "sum_group",
+    "sum_group_float16",
     "sum_vector",
 ]

@@ -18,6 +18,7 @@ __all__ = [
     "connect",
     "gather_bytes",
     "sum_group",
+    "sum_group_float16",
     "sum_vector",
 ]
 
@@ -43,6 +44,60 @@ def sum_group(tensors: Sequence[Any], *, name: str) -> list[Any]:
     if _horovod is None or _horovod.size() == 1:
         return list(tensors)
     return list(_horovod.grouped_allreduce(list(tensors), op=_horovod.Sum, name=name))
+
+
+def sum_group_float16(tensors: Sequence[Any], *, name: str) -> list[Any]:
+    """Sums float32 tensors over all ranks through a float16 wire, half the traffic.
+
+    Each tensor is first multiplied by a power of two of its own, so that its largest element on any
+    rank is just small enough for the sum of all ranks to stay below 2^15: nothing overflows, and
+    what is lost are elements about 2^24 times smaller than the largest of their tensor. The powers
+    follow from the exponents of the largest elements, which are compared over ranks first, as one
+    int32 vector. Products with powers of two are exact, so all rounding is that of float16.
+
+    Args:
+      tensors: dense float32 tensors, the same shapes on every rank.
+      name: of the group, equal on all ranks; no two groups may be under way with one name.
+
+    Returns:
+      The float32 sums in the same order, equal bits on every rank; not finite where a summand is
+      not. With one rank the tensors themselves: nothing travels.
+    """
+    if _horovod is None or _horovod.size() == 1:
+        return list(tensors)
+    import tensorflow as tf
+
+    mine = tf.stack([_exponent(tensor) for tensor in tensors])
+    exponents = _horovod.allreduce(mine, op=_horovod.Max, name=f"{name}_exponents")
+    # 2^shift brings numbers below 2^(exponent + 1) to below 2^15 / W; 255 - 127 means inf or nan,
+    # which no power helps.
+    room = 14 - (_horovod.size() - 1).bit_length()
+    shifts = tf.unstack(tf.where(exponents < 128, tf.clip_by_value(room - exponents, -126, 126), 0))
+    halves = [
+        tf.cast(tensor * _power_of_two(shift), tf.float16)
+        for tensor, shift in zip(tensors, shifts, strict=True)
+    ]
+    sums = _horovod.grouped_allreduce(halves, op=_horovod.Sum, name=f"{name}_float16")
+    return [
+        tf.cast(total, tf.float32) * _power_of_two(-shift)
+        for total, shift in zip(sums, shifts, strict=True)
+    ]
+
+
+def _exponent(tensor: Any) -> Any:
+    """int32 e with 2^e <= the largest magnitude < 2^(e + 1); 128 where that is inf or nan."""
+    import tensorflow as tf
+
+    # As integers, the bits of magnitudes are in the order of the magnitudes, with nan above all.
+    bits = tf.bitcast(tensor, tf.int32) & 0x7FFFFFFF
+    return tf.bitwise.right_shift(tf.reduce_max(bits), 23) - 127
+
+
+def _power_of_two(exponent: Any) -> Any:
+    """2 to the int32 `exponent`, which is in [-126, 126], as float32; exact."""
+    import tensorflow as tf
+
+    return tf.bitcast(tf.bitwise.left_shift(exponent + 127, 23), tf.float32)
 
 
 def sum_vector(values: np.ndarray, *, name: str) -> np.ndarray:

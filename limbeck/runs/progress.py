@@ -1,8 +1,9 @@
 """The line that a training run prints every n steps: a pure function from numbers to text.
 
-step  1200/20000 loss 2.314 (mlm 0.81 kl 1.29) gnorm 1.02 lr 4.1e-4 tok/s 38.2k (4.8k/rank) ...
+step  1200/20000 loss  2.314 (mlm  0.810 kl  1.290) gnorm  1.020 lr 4.1e-4 tok/s 38.2k ...
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -46,22 +47,28 @@ class Progress:
     eta_s: float
     """Seconds to the end."""
 
+    skipped: int = 0
+    """Updates left out so far; shown once there is one."""
+
 
 def progress_line(progress: Progress) -> str:
-    """Returns the line; its columns stay where they are while numbers keep their magnitude."""
+    """Returns the line; its columns stay where they are from one step to the next."""
     p = progress
-    terms = " ".join(f"{name} {value:.3f}" for name, value in p.terms.items())
+    terms = " ".join(f"{name} {_fixed(value)}" for name, value in p.terms.items())
+    rank = compact(p.tokens_per_s / p.world_size)
     columns = [
         f"step {p.step:>{len(str(p.steps))}}/{p.steps}",
-        f"loss {p.loss:6.3f}" + (f" ({terms})" if terms else ""),
-        f"gnorm {p.gradient_norm:5.2f}",
-        f"lr {_scientific(p.learning_rate)}",
-        f"tok/s {compact(p.tokens_per_s):>5} ({compact(p.tokens_per_s / p.world_size)}/rank)",
+        f"loss {_fixed(p.loss)}" + (f" ({terms})" if terms else ""),
+        f"gnorm {_fixed(p.gradient_norm)}",
+        f"lr {_scientific(p.learning_rate):>6}",
+        f"tok/s {compact(p.tokens_per_s):>5}" + (f" ({rank:>5}/rank)" if p.world_size > 1 else ""),
         f"data {_percent(p.data_share)}",
     ]
     if p.comm_share is not None:
         columns.append(f"comm {_percent(p.comm_share)}")
     columns.append(f"eta {duration(p.eta_s)}")
+    if p.skipped:
+        columns.append(f"skipped {p.skipped}")
     return " ".join(columns)
 
 
@@ -86,6 +93,15 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes % 60:02d}"
     return f"{minutes}m{whole % 60:02d}" if minutes else f"{whole}s"
+
+
+def _fixed(value: float) -> str:
+    """Six characters whatever the magnitude: ' 2.314', ' 812.5', ' 38.2k', '   nan'."""
+    if abs(value) < 99.9995 or not math.isfinite(value):
+        return f"{value:6.3f}"
+    if abs(value) < 9999.5:
+        return f"{value:6.1f}"
+    return f"{compact(value):>6}"
 
 
 def _percent(share: float) -> str:

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limbeck.labels import HiddenSignal, SparseSignal, hidden, sparse, to_dict
-from limbeck.labels.signals import Signal
+from limbeck.labels import codecs
+from limbeck.labels.family import attachments, codec_settings
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import HiddenSignal, LabelDims, SparseSignal
 from limbeck.records.dataset import Dataset, open_dataset
-from limbeck.records.examples import examples_layout
-from limbeck.records.keys import input_digest, key_rows, make_key, shards_of
+from limbeck.records.examples import examples_layout, kind_layout
+from limbeck.records.keys import chosen, input_digest, key_rows, make_key, shards_of
 from limbeck.records.layout import Layout
 from limbeck.records.writer import DatasetWriter
 from limbeck.tokens import SPECIAL_TOKENS, WordPiece
@@ -87,19 +89,31 @@ def write_dataset(
     kind: str,
     layout: Layout,
     num_shards: int = 3,
+    chosen: np.ndarray | None = None,
     **job: Any,
 ) -> Path:
-    """Writes all rows, each in the shard that its key gives."""
+    """Writes all rows, or the chosen ones, each in the shard that its key gives."""
     writer = DatasetWriter(
         str(directory), name="toy", kind=kind, layout=layout, num_shards=num_shards, **job
     )
     writer.open()
     shards = shards_of(rows["key"], num_shards)
     for index in range(num_shards):
-        part = {name: values[shards == index] for name, values in rows.items()}
-        writer.write_shard(index, part, lengths=part.get("num_tokens"))
+        here, partial = shards == index, {}
+        if chosen is not None:
+            own = np.flatnonzero(chosen[here])
+            partial = {"parent_rows": own, "parent_records": int(here.sum())}
+            here = here & chosen
+        part = {name: values[here] for name, values in rows.items()}
+        writer.write_shard(index, part, lengths=part.get("num_tokens"), **partial)
     writer.finish()
     return directory
+
+
+def num_positions(group: str, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) positions of a group in each row."""
+    counts = {"masked": rows.get("num_masked"), "all": rows["num_tokens"]}
+    return np.asarray(counts.get(group, np.ones(len(rows["key"]))), np.int64)
 
 
 class Toy:
@@ -111,13 +125,26 @@ class Toy:
         self.root = root
 
     def examples(
-        self, name: str = "examples", *, num_rows: int = 40, seed: int = 0, page: int = 0
+        self,
+        name: str = "examples",
+        *,
+        num_rows: int = 40,
+        seed: int = 0,
+        page: int = 0,
+        masked: bool = True,
     ) -> Path:
+        rows = example_rows(num_rows, seed=seed, page=page)
+        layout = examples_layout(seq_length=S, max_predictions=P, vocab_size=V)
+        if not masked:
+            layout = kind_layout("lines", seq_length=S, vocab_size=V)
+            at, slot = np.nonzero(np.arange(P) < rows["num_masked"][:, None])
+            rows["ids"][at, rows["mask_positions"][at, slot]] = rows["mask_ids"][at, slot]
+            rows = {field.name: rows[field.name] for field in layout.fields}
         return write_dataset(
             self.root / name,
-            example_rows(num_rows, seed=seed, page=page),
+            rows,
             kind="examples",
-            layout=examples_layout(seq_length=S, max_predictions=P, vocab_size=V),
+            layout=layout,
             settings={"seed": seed},
             tokenizer=tokenizer_info(),
         )
@@ -131,24 +158,18 @@ class Toy:
         temperatures: tuple[float, ...] = (1.0, 2.0),
         vocab_size: int = V,
         spoil: Callable[[dict[str, np.ndarray]], None] | None = None,
+        records: float = 1.0,
     ) -> Path:
         """Random logits with a bump at the true id."""
-        signal = SparseSignal(k=k, temperatures=temperatures)
+        fitted = Fitted(signal=SparseSignal(k=k, temperatures=temperatures, records=records))
         dataset = open_dataset(examples)
         rows = dataset.read(np.arange(dataset.num_rows))
-        n = dataset.num_rows
-        logits = np.random.default_rng(7).normal(size=(n * P, V)).astype(np.float32) * 2
-        true = rows["mask_ids"].astype(np.int64).reshape(-1)
-        logits[np.arange(n * P), true] += 4
-        arrays = sparse.encode(logits, true, k=k, temperatures=temperatures)
-        real = (np.arange(P) < rows["num_masked"][:, None]).reshape(-1)
-        fields = {
-            field: np.where(real.reshape(-1, *[1] * (a.ndim - 1)), a, 0)
-            .reshape(n, P, *a.shape[1:])
-            .astype(a.dtype)
-            for field, a in arrays.items()
-        }
-        return self._labels(dataset, name, signal, fields, rows, vocab_size, spoil)
+        real = np.arange(P) < rows["num_masked"][:, None]
+        logits = np.random.default_rng(7).normal(size=(*real.shape, V)).astype(np.float32) * 2
+        true = rows["mask_ids"].astype(np.int32)
+        np.put_along_axis(logits, true[..., None].astype(np.int64), 4.0, axis=-1)
+        raw = {"logits": logits[real]}
+        return self._labels(dataset, name, fitted, raw, rows, vocab_size, spoil, true[real])
 
     def hidden(
         self,
@@ -158,30 +179,31 @@ class Toy:
         positions: Any = "all",
         dim: int = TEACHER_DIM,
         layer: int = 2,
+        records: float = 1.0,
     ) -> Path:
         """Random states."""
-        signal = HiddenSignal(layer=layer, positions=positions)
+        fitted = Fitted(
+            signal=HiddenSignal(layer=layer, positions=positions, codec="float16", records=records)
+        )
         dataset = open_dataset(examples)
         rows = dataset.read(np.arange(dataset.num_rows))
-        slots = signal.num_slots(seq_length=S, max_predictions=P)
-        states = np.random.default_rng(8).normal(size=(dataset.num_rows * slots, dim))
-        stored = hidden.encode(states.astype(np.float32), dtype="float16", layer=layer)
-        counts = {"masked": rows["num_masked"], "all": rows["num_tokens"]}
-        real = np.arange(slots) < counts.get(positions, np.ones(dataset.num_rows))[:, None]
-        fields = {"states": stored.reshape(-1, slots, dim) * real[..., None].astype(np.float16)}
-        return self._labels(dataset, name, signal, fields, rows, V, None)
+        count = int(num_positions(positions, rows).sum())
+        raw = np.random.default_rng(8).normal(size=(count, dim)).astype(np.float32)
+        return self._labels(dataset, name, fitted, {"states": raw}, rows, V, None, None)
 
     def _labels(
         self,
         dataset: Dataset,
         name: str,
-        signal: Signal,
-        fields: dict[str, np.ndarray],
+        fitted: Fitted,
+        raw: dict[str, np.ndarray],
         rows: dict[str, np.ndarray],
         vocab_size: int,
         spoil: Callable[[dict[str, np.ndarray]], None] | None,
+        true_ids: np.ndarray | None,
     ) -> Path:
-        selective = signal.digest_covers_positions
+        signal = fitted.signal
+        selective = signal.positions == "masked"
         digest = input_digest(
             rows["ids"],
             rows["num_tokens"],
@@ -189,25 +211,28 @@ class Toy:
             rows["mask_positions"] if selective else None,
             rows["num_masked"] if selective else None,
         )
-        counts = {"masked": rows["num_masked"], "all": rows["num_tokens"]}
-        num_positions = counts.get(signal.positions, np.ones(len(digest), np.uint16))
-        dim = fields["states"].shape[-1] if "states" in fields else 0
-        out = {
-            "key": rows["key"],
-            "digest": digest.copy(),
-            "num_positions": num_positions,
-            **fields,
-        }
+        dim = raw["states"].shape[-1] if "states" in raw else 0
+        dims = LabelDims(
+            seq_length=S, max_predictions=P, vocab_size=V, hidden_dim=dim, final_dim=dim
+        )
+        layout = signal.layout(dims, fitted.chosen)
+        arrays = codecs.encode(fitted, raw, true_ids=true_ids, draws=None)
+        counts = num_positions(signal.positions, rows)
+        fields = codecs.to_records(fitted, arrays, counts, layout=layout)
+        out = {"key": rows["key"], "digest": digest.copy(), **fields}
         if spoil is not None:
             spoil(out)
         return write_dataset(
             self.root / name,
             out,
             kind="labels",
-            layout=signal.layout(seq_length=S, max_predictions=P, vocab_size=V, hidden_dim=dim),
-            settings={"signal": to_dict(signal)},
+            layout=layout,
+            num_shards=len(dataset.shards),
+            chosen=chosen(rows["key"], signal.records, 0) if signal.records < 1 else None,
+            settings=codec_settings(fitted),
             parents={"examples": dataset.id},
             teacher={"fingerprint": "1" * 64, "vocab_size": vocab_size},
+            attachments=attachments(fitted),
         )
 
     def recipe(self, **changes: Any) -> dict[str, Any]:
@@ -255,6 +280,12 @@ class Toy:
         self.sparse(examples)
         self.hidden(examples)
         return examples
+
+    def tokenizer(self) -> Path:
+        """A vocabulary file of WORDS."""
+        path = self.root / "vocab.txt"
+        path.write_text("\n".join(WORDS) + "\n")
+        return path
 
     def write(self, recipe: Mapping[str, Any], name: str = "recipe.yaml") -> Path:
         """Writes a recipe; JSON is YAML."""

@@ -1,7 +1,10 @@
 """Run under mpirun by test_ranks.py: `python rank_checks.py WHAT RECIPE RUN_DIR`."""
 
 import json
+import random
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ from limbeck.ranks import World
 from train import loop, stream
 from train.job import Job, build_job
 from train.recipe import Recipe
+from train.step import TrainStep
+from train.stopping import EXIT_STOPPED
 
 
 def largest_difference(variables) -> float:
@@ -39,10 +44,21 @@ def whole_run(world: World, recipe: Recipe, run_dir: str) -> None:
         print("CHECK " + json.dumps({**differences, "step": result.step}), flush=True)
 
 
-def no_synchronisation(world: World, recipe: Recipe, run_dir: str) -> None:
-    """Trains with a sum over ranks that sums nothing, as Keras 3 with Horovod's optimiser does."""
-    ranks.sum_group = lambda tensors, *, name: list(tensors)
-    loop.train(recipe, run_dir, world)
+def delayed(world: World, recipe: Recipe, run_dir: str) -> None:
+    """Trains with every rank late by chance, by up to 20 ms, before each step and each sum."""
+    chance = random.Random()  # of the system's entropy: another one in each process
+
+    def late(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            time.sleep(chance.random() * 0.02)
+            return function(*arguments, **options)
+
+        return wrapped
+
+    loop.advance = late(loop.advance)
+    TrainStep.reduce = late(TrainStep.reduce)
+    result = loop.train(recipe, run_dir, world, say=lambda line: print(line, flush=True))
+    sys.exit(0 if result.finished else EXIT_STOPPED)
 
 
 def other_order(world: World, recipe: Recipe, run_dir: str) -> None:

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from train.batch import FamilyArrays, bucket_length, count_items, cut, ladder_size, row_keys
+from train.batch import (
+    FamilyArrays,
+    base_group,
+    bucket_length,
+    count_items,
+    cut,
+    ladder_size,
+    list_name,
+    row_keys,
+)
 
 S, P, K = 12, 3, 2
 GROUPS = ("masked", "all", "first")
@@ -18,14 +27,26 @@ def rows(n):
         "mask_ids": np.arange(n * P, dtype=np.uint16).reshape(n, P),
         "num_masked": (np.arange(n) % 4).astype(np.uint16),
     }
-    top = FamilyArrays(
-        group="masked",
-        fields={"logits": np.arange(n * P * K, dtype=np.float16).reshape(n, P, K)},
-    )
-    states = FamilyArrays(
-        group="all", fields={"states": np.arange(n * S, dtype=np.float16).reshape(n, S, 1)}
-    )
-    return examples, {"top": top, "states": states}
+    masked, tokens = (examples[name].astype(np.int64) for name in ("num_masked", "num_tokens"))
+    logits = np.arange(masked.sum() * K, dtype=np.float16).reshape(-1, K)
+    states = np.arange(tokens.sum(), dtype=np.float16)[:, None]
+    # States lie in another order than the rows, as those of a mixture do.
+    starts = (np.cumsum(tokens[::-1]) - tokens[::-1])[::-1]
+    top = FamilyArrays(group="masked", counts=masked, fields={"logits": logits})
+    families = {
+        "top": top,
+        "states": FamilyArrays(
+            group="all", counts=tokens, starts=starts, fields={"states": states}
+        ),
+    }
+    return examples, families
+
+
+def partial_family(examples, here):
+    """Logits of the rows in `here` (n,) only."""
+    counts = np.where(here, examples["num_masked"].astype(np.int64), 0)
+    logits = np.arange(counts.sum() * K, dtype=np.float16).reshape(-1, K)
+    return FamilyArrays(group="masked", counts=counts, fields={"logits": logits}, is_partial=True)
 
 
 def cut_all(n, *, micro_batch, num_micro, length=S):
@@ -94,7 +115,8 @@ def test_lists_hold_what_the_rows_say():
         for slot in range(int(examples["num_masked"][i])):
             expected_ids.append(examples["ids"][i, examples["mask_positions"][i, slot]])
             expected_true.append(examples["mask_ids"][i, slot])
-            expected_logits.append(families["top"].fields["logits"][i, slot])
+            start = int(families["top"].row_starts[i])
+            expected_logits.append(families["top"].fields["logits"][start + slot])
     items = batch["items"]["masked"]
     valid = items["valid"]
     assert batch["ids"].reshape(-1)[items["index"]][valid].tolist() == expected_ids
@@ -129,6 +151,81 @@ def test_rank_without_rows_gets_one_stand_in_and_no_entries():
     assert batch["attention_mask"].sum() > 0  # real data: nothing in it can be NaN
     for group in GROUPS:
         assert count_items([batch], group) == 0
+
+
+@pytest.mark.parametrize(("micro_batch", "num_micro"), [(8, 1), (3, 3)])
+def test_partial_family_has_a_list_of_its_own_rows(micro_batch, num_micro):
+    examples, _ = rows(8)
+    here = np.array([0, 1, 1, 0, 0, 1, 0, 0], bool)
+    family = partial_family(examples, here)
+    name = list_name("masked", "top")
+    batches = cut(
+        examples,
+        {"top": family},
+        num_real=8,
+        micro_batch=micro_batch,
+        num_micro=num_micro,
+        length=S,
+        groups=("masked", name),
+    )
+    assert base_group(name) == "masked"
+    assert sum(count_items([b], name) for b in batches) == family.counts.sum() == 4
+    got = real(batches, name, lambda b: b["teacher"]["top"]["logits"])
+    np.testing.assert_array_equal(got, family.fields["logits"])  # rows ascend
+    for batch in batches:
+        own, group = batch["items"][name], batch["items"]["masked"]
+        # An entry says where in the group's list, so that logits are computed once for all terms.
+        entry = own["entry"][own["valid"]]
+        np.testing.assert_array_equal(group["index"][entry], own["index"][own["valid"]])
+        assert group["valid"][entry].all()
+
+
+def test_list_of_a_family_that_has_none_of_the_rows_is_empty():
+    examples, _ = rows(4)
+    family = partial_family(examples, np.zeros(4, bool))
+    name = list_name("masked", "top")
+    (batch,) = cut(
+        examples,
+        {"top": family},
+        num_real=4,
+        micro_batch=4,
+        num_micro=1,
+        length=S,
+        groups=("masked", name),
+    )
+    assert count_items([batch], name) == 0
+    assert count_items([batch], "masked") == 6
+
+
+def test_absent_rows_keep_their_places_and_move_no_other():
+    examples, families = rows(6)
+    whole = cut_all(6, micro_batch=3, num_micro=2)
+    present = np.array([1, 0, 1, 1, 1, 0], bool)
+    sound = {name: values[present] for name, values in examples.items()}
+    counts = families["top"].counts
+    kept = np.repeat(present, counts)
+    top = FamilyArrays(
+        group="masked",
+        counts=counts[present],
+        fields={"logits": families["top"].fields["logits"][kept]},
+    )
+    batches = cut(
+        sound,
+        {"top": top},
+        num_real=6,
+        micro_batch=3,
+        num_micro=2,
+        length=S,
+        groups=("masked",),
+        present=present,
+    )
+    for number, (before, after) in enumerate(zip(whole, batches, strict=True)):
+        for row in range(3):
+            if present[3 * number + row]:
+                np.testing.assert_array_equal(after["ids"][row], before["ids"][row])
+    got = real(batches, "masked", lambda b: b["teacher"]["top"]["logits"])
+    np.testing.assert_array_equal(got, families["top"].fields["logits"][kept])
+    assert (batches[1]["row_keys"][2] == batches[0]["row_keys"][0]).all()  # a copy, of weight 0
 
 
 def test_row_keys_tell_every_byte_apart():

@@ -1,54 +1,31 @@
+import importlib.util
+import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
+import types
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from limbeck.config import LimbeckError
-from limbeck.order import StreamState
+from limbeck.config import LimbeckError, UsageError
 from train import checkpoint
-from train.checkpoint import Checkpoint, Progressed
+from train.best import better
 
 ROOT = Path(__file__).resolve().parents[2]
+KILLER = Path(__file__).with_name("save_killer.py")
 
 
-def state(step, *, size=6):
-    stream = StreamState(
-        dataset_ids=("a" * 64, "b" * 64),
-        seed=3,
-        boundary="run_on",
-        epoch=0,
-        position=7 * step,
-        global_batch=7,
-    )
-    progressed = Progressed(
-        step=step,
-        stream=stream,
-        rows=7 * step,
-        tokens=90 * step,
-        config_hash="0123",
-        architecture={"num_layers": 1},
-        surroundings={"world_size": 1},
-    )
-    rng = np.random.default_rng(step)
-    tensors = {
-        "model/kernel": rng.normal(size=(size, 3)).astype(np.float32),
-        "optimizer/00000": np.array(step, np.int32),  # a scalar
-    }
-    return Checkpoint(progressed=progressed, tensors=tensors)
+def _killer():
+    spec = importlib.util.spec_from_file_location("save_killer", KILLER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def assert_same(a, b):
-    assert a.progressed == b.progressed
-    assert a.tensors.keys() == b.tensors.keys()
-    for name, tensor in a.tensors.items():
-        assert tensor.shape == b.tensors[name].shape
-        np.testing.assert_array_equal(tensor, b.tensors[name])
+killer = _killer()
+state, assert_same = killer.state, killer.assert_same
 
 
 def test_saved_state_is_loaded_as_it_was(tmp_path):
@@ -69,6 +46,56 @@ def test_only_the_newest_are_kept(tmp_path):
         checkpoint.save(tmp_path, state(step), keep=2)
     names = [path.name for path in checkpoint.list_checkpoints(tmp_path)]
     assert names == ["step-00000010.safetensors", "step-00000003.safetensors"]
+
+
+def kept(directory):
+    return [int(path.name[5:13]) for path in checkpoint.list_checkpoints(directory)]
+
+
+def test_best_stays_beside_the_newest_and_so_does_that_of_each_of_them(tmp_path):
+    for step, best, left in (
+        (1, 1, [1]),
+        (2, 1, [2, 1]),
+        (3, 1, [3, 2, 1]),
+        (4, 1, [4, 3, 1]),
+        (5, 5, [5, 4, 1]),  # if 5 is damaged the run goes back to 4, whose best is 1
+        (6, 5, [6, 5]),
+        (7, 5, [7, 6, 5]),
+    ):
+        checkpoint.save(tmp_path, state(step, best=best), keep=2, keep_best=True)
+        assert kept(tmp_path) == left
+    assert_same(checkpoint.load_best(tmp_path), state(5, best=5))
+    checkpoint.save(tmp_path, state(8, best=5), keep=1)
+    with pytest.raises(UsageError, match="step-00000005.*best accuracy was not kept"):
+        checkpoint.load_best(tmp_path)
+    checkpoint.save(tmp_path, state(9, best=9), keep=1)
+    assert_same(checkpoint.load_best(tmp_path), state(9, best=9))
+    checkpoint.save(tmp_path, state(10), keep=1)
+    with pytest.raises(UsageError, match="no evaluation yet up to step 10"):
+        checkpoint.load_best(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "steps"),
+    [
+        ("accuracy", [0.1, 0.3, 0.3, 0.2, 0.4], [1, 2, 2, 2, 5]),  # of equal ones the earlier
+        ("cross_entropy", [3.0, 2.0, 2.5, 1.0], [1, 2, 2, 4]),
+        ("kl", [float("nan"), 1.0, float("-inf")], [None, 2, 2]),  # only numbers can be best
+    ],
+)
+def test_best_is_highest_accuracy_or_lowest_of_the_others(name, values, steps):
+    best = None
+    for step, (value, expected) in enumerate(zip(values, steps, strict=True), 1):
+        best = better(best, types.SimpleNamespace(**{name: value}), name=name, step=step)
+        assert (None if best is None else best.step) == expected
+
+
+def test_checkpoint_of_another_version_is_named_and_not_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 1)
+    checkpoint.save(tmp_path, state(3), keep=1)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match=r"step-00000003.*of format 1 .* from format 2 only"):
+        checkpoint.load_newest(tmp_path)
 
 
 def test_later_files_make_way_for_a_save_after_going_back(tmp_path):
@@ -125,42 +152,27 @@ def test_no_flipped_bit_or_cut_goes_unnoticed(tmp_path):
             checkpoint.load(path)
 
 
-SAVER = """
-import sys, importlib.util
-from pathlib import Path
-spec = importlib.util.spec_from_file_location("t", sys.argv[1])
-t = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(t)
-step = 0
-while True:
-    step += 1
-    t.checkpoint.save(Path(sys.argv[2]), t.state(step, size=200_000), keep=2)
-    print(step, flush=True)
-"""
+def killed(directory, how, *, count=0, seed=2):
+    done = subprocess.run(
+        [sys.executable, str(KILLER), str(directory), how, str(count), str(seed)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.faults
-def test_sigkill_during_saves_always_leaves_a_sound_one(tmp_path):
-    rng = random.Random(2)
-    for attempt in range(6):
-        directory = tmp_path / str(attempt)
-        directory.mkdir()
-        with subprocess.Popen(
-            [sys.executable, "-c", SAVER, __file__, str(directory)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as saver:
-            assert saver.stdout is not None
-            done = int(saver.stdout.readline())
-            time.sleep(rng.random() * 0.15)
-            saver.send_signal(signal.SIGKILL)
-            done = max([done, *map(int, saver.stdout.read().split())])
-        assert saver.returncode == -signal.SIGKILL
-        loaded = checkpoint.load_newest(directory)
-        assert loaded is not None
-        # What was reported as saved is there, or already the next.
-        assert loaded.progressed.step in (done, done + 1)
-        assert_same(loaded, state(loaded.progressed.step, size=200_000))
-        checkpoint.save(directory, state(loaded.progressed.step + 1), keep=2)
-        assert len(list(directory.iterdir())) == 2  # leftovers are gone
+def test_sigkill_at_any_call_of_a_save_leaves_a_sound_one(tmp_path):
+    seen = killed(tmp_path, "steps")
+    assert seen["kills"] >= 12 and seen["temporary"] and seen["unpruned"]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("count", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_sigkill_at_random_moments_of_saves_always_leaves_a_sound_one(tmp_path, count):
+    seen = killed(tmp_path, "random", count=count)
+    # Most moments lie inside the writing of a file: that is what takes the time.
+    assert seen["kills"] == count and seen["temporary"] >= count // 4

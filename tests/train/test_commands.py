@@ -3,7 +3,10 @@
 import json
 import os
 
+import numpy as np
 import pytest
+
+from limbeck.runs import read_metrics
 
 KL = {"loss": "kl", "signal": "top"}
 
@@ -26,10 +29,6 @@ def test_help_and_version(command):
         assert details.returncode == 0 and f"python -m train {verb}" in details.stdout
     assert "limbeck" in command("--version").stdout
     assert command().returncode == 2
-
-
-def test_report_says_which_work_brings_it(command):
-    assert "comes with the evaluation work" in refused(command("report"))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +70,7 @@ def test_mistakes_are_one_line_and_exit_code_2(shared_toy, command):
         (["evaluate", lost, "--examples", lost, "--batch-rows", "0"], "at least 1"),
         (["evaluate", lost, "--examples", lost], f"{lost}: no such directory"),
         (["evaluate", lost, "--examples", root / "examples"], f"{lost}: no such directory"),
+        (["report", lost], f"{lost}: no such directory"),
         (["predict", lost, "a [MASK]"], f"{lost}: no such directory"),
         (["predict", root, "a [MASK]"], "not a model folder"),
         (["predict", root, "a [MASK]", "--json", root], "is a directory"),
@@ -102,15 +102,36 @@ def test_other_recipe_for_the_same_directory_is_refused_with_the_differences(toy
 def tour(toy):
     """Examples with their tokenizer beside them."""
     root = toy.root
-    toy.examples()
-    toy.sparse(root / "examples")
+    toy.all_families()
     os.makedirs(root / "tokenizer")
     (root / "tokenizer" / "vocab.txt").write_text("\n".join(toy.words) + "\n")
-    plain = toy.recipe(
-        data={"heldout": str(root / "examples"), "heldout_labels": str(root / "top")},
-        training={"steps": 4, "evaluate_every": 2},
-    )
+    plain = toy.distil(training={"steps": 4, "evaluate_every": 2})
+    plain["data"] |= {"heldout": str(root / "examples"), "heldout_labels": plain["data"]["labels"]}
     return toy, toy.write(plain)
+
+
+def check_numbers(root, command, said):
+    """What a run of four steps printed is in metrics.jsonl, TensorBoard and the report."""
+    lines = list(read_metrics(root / "run" / "metrics.jsonl"))
+    losses = [line for line in lines if "train/loss" in line]
+    for line in losses:  # each term before its weight and tau^2
+        terms = [line[f"train/loss_{name}"] for name in ("kl", "mlm", "hidden_mse")]
+        assert line["train/loss"] == pytest.approx(np.dot(terms, [0.5 * 4, 0.3, 0.1]), rel=1e-6)
+    last = lines[-1]
+    assert f"cosine states_layer1 {last['eval/cosine_states_layer1']:.4f} over" in said
+    done = command("evaluate", root / "run", "--json", root / "scores.json")
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((root / "scores.json").read_text())
+    assert scores["kl_to_teacher"] == pytest.approx(last["eval/kl"], rel=1e-5)
+    cosine = scores["cosines"]["states_layer1"]
+    assert cosine == pytest.approx(last["eval/cosine_states_layer1"], abs=1e-6)
+    assert scores["counts"]["states_layer1"] == last["eval/count_states_layer1"]
+
+    done = command("report", root / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("run    4/4  complete")
+    page = (root / "run" / "report.html").read_text()
+    assert all(f"train/loss_{name}" in page for name in ("kl", "mlm", "hidden_mse"))
 
 
 def test_run_evaluate_predict_export(tour, command):
@@ -122,6 +143,7 @@ def test_run_evaluate_predict_export(tour, command):
     again = command("run", recipe, "--run-dir", root / "run")
     assert again.returncode == 0 and "complete, all 4 steps are done" in again.stdout
 
+    check_numbers(root, command, done.stdout)
     exported = command("export", root / "run", "--out", root / "student")
     assert exported.returncode == 0, exported.stderr
     for name in ("config.json", "model.safetensors", "vocab.txt"):

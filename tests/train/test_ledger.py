@@ -8,7 +8,8 @@ from limbeck.config import LimbeckError
 from limbeck.order import Order
 from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
-from train.ledger import Ledger, keys_digest
+from train.ledger import Ledger, audit, keys_digest
+from train.mixture import Corpora, CorpusInputs
 from train.stream import Source
 
 
@@ -16,8 +17,7 @@ from train.stream import Source
 def source(shared_toy):
     examples = open_dataset(shared_toy.root / "examples")
     return Source(
-        examples=examples,
-        families={},
+        corpora=Corpora((CorpusInputs(name="", examples=examples),)),
         order=Order(examples.num_rows, 3),
         global_batch=7,
         world=World(),
@@ -76,3 +76,23 @@ def test_resumed_ledger_drops_what_is_done_again(source, tmp_path):
 def test_digest_depends_on_the_order_of_keys():
     keys = np.arange(32, dtype=np.uint8).reshape(2, 16)
     assert keys_digest(keys) != keys_digest(keys[::-1])
+
+
+def test_audit_proves_a_ledger_and_names_the_line_that_is_wrong(source, tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path, source, World(), last_step=-1)
+    for step in range(1, 8):
+        ledger.verify(source.read(source.global_rows(7 * step)), step=step)
+    assert audit(path, source) == 7
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], *lines[3:]]))  # a step that was not checked
+    assert audit(path, source) == 6
+    skipped = lines[3].replace('"step": 4', '"step": 3')
+    path.write_text("\n".join([*lines[:2], skipped]))
+    with pytest.raises(
+        LimbeckError, match=r"line 3 \(step 3\): starts at position 28; rows from 21"
+    ):
+        audit(path, source)
+    path.write_text("\n".join([lines[0], lines[1].replace('"digest": "', '"digest": "0')]))
+    with pytest.raises(LimbeckError, match=r"line 2 \(step 2\): the rows that were fed"):
+        audit(path, source)

@@ -10,10 +10,11 @@ from limbeck.models.masked_lm import build_masked_lm
 from limbeck.models.names import named_variables
 from limbeck.runs import read_metrics
 from train import checkpoint
-from train.evaluate import Evaluator, Unigram
+from train.evaluate import Evaluator
 from train.loop import train
 from train.recipe import Recipe
 from train.restore import load_run
+from train.unigram import Unigram
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -158,7 +159,7 @@ def test_gradient_that_is_not_finite_ends_the_run_and_is_not_saved(toy):
             training={"steps": 50, "checkpoint_every": 1},
         )
     )
-    with pytest.raises(LimbeckError, match=r"step \d+: the gradient's norm is (nan|inf)"):
+    with pytest.raises(LimbeckError, match=r"step \d+: the (loss of mlm|gradient) is not finite"):
         train(recipe, toy.root / "run", say=lambda line: None)
     newest = checkpoint.load_newest(toy.root / "run" / "checkpoints")
     assert newest is None or newest.progressed.step < 50

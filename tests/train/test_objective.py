@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from limbeck.labels import SparseSignal
+from limbeck.config.errors import UsageError
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import FinalSignal, SparseSignal
 from train.objective import Objective, Outputs, bind
 from train.recipe import Term
 
@@ -12,8 +14,10 @@ V, K, D = 7, 2, 3
 class FakeFamily:
     """All that `bind` looks at."""
 
-    def __init__(self, signal):
+    def __init__(self, signal, tensors=None, list_name=None):
         self.signal = signal
+        self.fitted = Fitted(signal=signal, tensors=tensors or {})
+        self.list_name = list_name or signal.positions
 
 
 TOP = FakeFamily(SparseSignal(k=K, temperatures=(1.0, 2.0)))
@@ -120,7 +124,7 @@ def test_nan_states_at_padding_stay_out_of_hidden_losses():
         for loss in ("hidden_mse", "hidden_cosine")
     ]
     objective = bind(terms, families)
-    assert objective.groups == ("first",) and objective.hidden_layers == (1,)
+    assert objective.lists == ("first",) and objective.hidden_layers == (1,)
     assert not objective.needs_logits
     rng = np.random.default_rng(4)
     teacher = rng.normal(size=(3, D)).astype(np.float16)
@@ -142,3 +146,96 @@ def test_nan_states_at_padding_stay_out_of_hidden_losses():
     gradient = tf.convert_to_tensor(tape.gradient(total, states)).numpy()
     assert np.isfinite(total).all() and np.isfinite(gradient).all()
     assert (gradient[[1, 3]] == 0).all() and (gradient[[0, 2]] != 0).any()
+
+
+def value_and_gradient(objective, batch, logits):
+    logits = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        total = objective.sums(
+            Outputs(logits=logits, states={}), tf.nest.map_structure(tf.constant, batch), {}
+        )
+    return total.numpy()[0], tf.convert_to_tensor(tape.gradient(total, logits)).numpy()
+
+
+def softmax(logits):
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_term_on_a_final_family_is_the_kl_of_the_rebuilt_distribution() -> None:
+    rng = np.random.default_rng(5)
+    kernel = rng.normal(size=(V, D)).astype(np.float32)
+    bias = rng.normal(size=V).astype(np.float32)
+    states = np.concatenate([rng.normal(size=(2, D)), np.full((1, D), np.nan)]).astype(np.float32)
+    logits = rng.normal(size=(3, V)).astype(np.float32)
+    family = FakeFamily(FinalSignal(), {"decoder/kernel": kernel, "decoder/bias": bias})
+    objective = bind([Term(loss="kl", signal="full", temperature=3.0)], {"full": family})
+    valid = np.array([True, True, False])
+    batch = {
+        "items": {"masked": {"index": np.zeros(3, np.int32), "valid": valid}},
+        "teacher": {"full": {"states": states}},
+    }
+    value, gradient = value_and_gradient(objective, batch, logits)
+    p = softmax((states[:2] @ kernel.T.astype(np.float64) + bias) / 3.0)
+    q = softmax(logits[:2].astype(np.float64) / 3.0)
+    np.testing.assert_allclose(value, (p * np.log(p / q)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(gradient[:2], (q - p) / 3.0, atol=1e-6)
+    assert not gradient[2].any()
+
+
+def test_term_on_a_lean_sample_is_the_weighted_cross_entropy_and_refuses_kl() -> None:
+    signal = SparseSignal(threshold=0.1, sample=True, form="lean", temperatures=(1.0,))
+    family = FakeFamily(signal)
+    objective = bind([Term(loss="soft_ce", signal="top")], {"top": family})
+    logits = np.random.default_rng(6).normal(size=(2, V)).astype(np.float32)
+    batch = {
+        "items": {
+            "masked": {"index": np.zeros(2, np.int32), "valid": np.array([True, False])},
+        },
+        "teacher": {
+            "top": {
+                "ids": np.array([[4, 1, 0], [0, 0, 0]], np.int32),
+                "weights": np.array([[0.7, 0.1, 0.0], [np.nan] * 3], np.float32),
+            }
+        },
+    }
+    value, gradient = value_and_gradient(objective, batch, logits)
+    q = softmax(logits[0].astype(np.float64))
+    np.testing.assert_allclose(value, -0.7 * np.log(q[4]) - 0.1 * np.log(q[1]), rtol=1e-5)
+    expected = 0.8 * q
+    expected[[4, 1]] -= [0.7, 0.1]
+    np.testing.assert_allclose(gradient[0], expected, atol=1e-6)
+    assert not gradient[1].any()
+    with pytest.raises(UsageError, match="take soft_ce"):
+        bind([Term(loss="kl", signal="top")], {"top": family})
+
+
+def test_partial_family_takes_the_logits_of_its_own_entries() -> None:
+    family = FakeFamily(SparseSignal(k=K, temperatures=(1.0,)), list_name="masked of top")
+    objective = bind([Term(loss="soft_ce", signal="top")], {"top": family})
+    assert objective.lists == ("masked of top", "masked")
+    logits = np.random.default_rng(7).normal(size=(3, V)).astype(np.float32)
+    head = {
+        "ids": np.array([[1, 2], [0, 3]], np.int32),
+        "logits": np.zeros((2, K), np.float16),
+        "log_tail": np.full((2, 1), -1.0, np.float32),
+    }
+    index = np.zeros(3, np.int32)
+    batch = {
+        "items": {
+            "masked": {"index": index, "valid": np.ones(3, bool)},
+            "masked of top": {
+                "index": index[:2],
+                "entry": np.array([2, 0], np.int32),
+                "valid": np.array([True, False]),
+            },
+        },
+        "teacher": {"top": head},
+    }
+    value, gradient = value_and_gradient(objective, batch, logits)
+    q, p = softmax(logits[2].astype(np.float64)), (1 - np.exp(-1.0)) / 2
+    bucket = 1 - q[1] - q[2]
+    expected = -p * np.log(q[1] * q[2]) - np.exp(-1.0) * np.log(bucket)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert gradient[2].any() and not gradient[:2].any()

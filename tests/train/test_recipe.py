@@ -83,7 +83,7 @@ def test_scale_carries_the_square_of_the_temperature_unless_told_not_to():
             "layers is the short form of a step of construct",
         ),
         ("model:\n", "model:\n  start: checkpoint\n", "must name a model folder"),
-        ("  examples: examples/train", "  examples: a\n  heldout_labels: b", "heldout is not"),
+        ("  examples: examples/train", "  examples: a\n  heldout_labels: {b: c}", "heldout is not"),
     ],
 )
 def test_bad_recipe_is_refused_with_its_reason(old, new, message):

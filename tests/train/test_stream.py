@@ -1,29 +1,42 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from limbeck.config import LimbeckError
-from limbeck.order import Order
+from limbeck.config import LimbeckError, UsageError
+from limbeck.order import Order, StreamState, TwoLevel
 from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
+from limbeck.records.errors import CorruptRecord
+from limbeck.records.mapped import map_files
 from train.families import open_family
-from train.stream import Source, Stream, row_lengths
+from train.mixture import Corpora, CorpusInputs
+from train.stream import Source, Stream
 
 V = 50
 GROUPS = ("masked", "all")
+TWO_LEVEL = TwoLevel(block_rows=8, window_blocks=4)
+ROOT = Path(__file__).resolve().parents[2]
+READERS = Path(__file__).with_name("reader_chain.py")
 
 
-def make_source(toy, *, world=None, global_batch=7, micro_batch=None, boundary="run_on"):
+def make_source(
+    toy, *, world=None, global_batch=7, micro_batch=None, boundary="run_on", two_level=None
+):
     examples = open_dataset(toy.root / "examples", kind="examples")
     families = {
         name: open_family(name, str(toy.root / name), examples, vocab_size=V)
         for name in ("top", "states")
     }
     return Source(
-        examples=examples,
-        families=families,
-        order=Order(examples.num_rows, 3, boundary),
+        corpora=Corpora((CorpusInputs(name="", examples=examples, families=families),)),
+        order=Order(examples.num_rows, 3, boundary, two_level=two_level),
         global_batch=global_batch,
         world=world or World(),
         micro_batch=micro_batch,
@@ -164,7 +177,7 @@ def test_leaving_early_leaves_no_thread(shared_toy):
 def test_damaged_record_is_named_and_not_fed(toy):
     toy.all_families()
     source = make_source(toy)
-    shard = source.families["top"].dataset.content.shards[1]
+    shard = source.corpora.parts[0].families["top"].dataset.content.shards[1]
     path = toy.root / "top" / shard.name
     data = bytearray(path.read_bytes())
     data[-30] ^= 4
@@ -186,9 +199,10 @@ def test_labels_of_another_masking_are_refused_row_by_row(toy):
 
 
 def test_lengths_of_chosen_rows_come_from_the_index(shared_toy):
-    examples = open_dataset(shared_toy.root / "examples")
+    corpora = make_source(shared_toy).corpora
     rows = np.array([39, 0, 17, 17])
-    np.testing.assert_array_equal(row_lengths(examples, rows), examples.lengths()[rows])
+    expected = corpora.parts[0].examples.lengths()[rows]
+    np.testing.assert_array_equal(corpora.lengths(rows), expected)
 
 
 def test_state_names_position_and_data(shared_toy):
@@ -196,4 +210,149 @@ def test_state_names_position_and_data(shared_toy):
     state = source.state(47)
     assert (state.position, state.epoch, state.global_batch) == (47, 1, 7)
     assert len(state.dataset_ids) == 3
-    state.check_fits(dataset_ids=source.dataset_ids, seed=3, boundary="run_on", num_rows=40)
+    source.check_state(state)
+    with pytest.raises(UsageError, match="mode is 'full' in the checkpoint and 'two_level 8x4'"):
+        make_source(shared_toy, two_level=TWO_LEVEL).check_state(state)
+
+
+def fed_bytes(batches_):
+    """Everything that these batches feed, as bytes."""
+    out = b""
+    for batch in batches_:
+        out += batch.keys.tobytes()
+        for group, field in FIELDS:
+            out += np.ascontiguousarray(values(batch, group, field)).tobytes()
+    return out
+
+
+@pytest.mark.parametrize(("threads", "depth"), [(1, 0), (1, 1), (2, 64), (16, 5)])
+def test_bytes_do_not_depend_on_threads_or_prefetch(shared_toy, threads, depth):
+    whole = fed_bytes(batches(make_source(shared_toy), threads=1, depth=1))
+    again = batches(make_source(shared_toy), threads=threads, depth=depth)
+    assert fed_bytes(again) == whole
+    with pytest.raises(ValueError, match="threads is 0"):
+        Stream(make_source(shared_toy), position=0, num_batches=1, threads=0)
+
+
+def test_mapped_files_give_the_same_bytes_and_the_same_checks(toy):
+    toy.all_families()
+    source = make_source(toy)
+    whole = fed_bytes(batches(source))
+    part = source.corpora.parts[0]
+    for dataset in (part.examples, *(family.dataset for family in part.families.values())):
+        map_files(dataset)
+    assert fed_bytes(batches(source)) == whole
+    place = part.examples.place(int(source.global_rows(14).rows[3]))
+    with open(place.path, "r+b") as file:
+        file.seek(place.offset + 40)
+        file.write(b"\xff\xfe")
+    with pytest.raises(CorruptRecord, match=f"byte {place.offset}"):
+        batches(source)
+    part.examples.close()
+
+
+@pytest.mark.parametrize(
+    ("boundary", "two_level"), [("run_on", None), ("close", None), ("run_on", TWO_LEVEL)]
+)
+def test_resume_at_every_step_with_other_ranks_and_another_batch(shared_toy, boundary, two_level):
+    """Step 0, each step of the epoch, its last batch, its end, and the next epoch; as sequences."""
+    options = {"boundary": boundary, "two_level": two_level}
+    source = make_source(shared_toy, **options)
+    whole = batches(source, num_batches=9)
+    keys = [batch.keys.tobytes() for batch in whole]
+    for step in (0, 1, 3, 5, 6, 8) if two_level else range(len(whole)):
+        state = StreamState.from_json(source.state(whole[step].position).to_json())
+        ranks = [dataclasses.replace(source, world=World(rank=rank, size=3)) for rank in range(3)]
+        ranks[0].check_state(state)
+        parts = [
+            batches(rank, position=state.position, num_batches=len(whole) - step) for rank in ranks
+        ]
+        together = [b"".join(p[i].keys.tobytes() for p in parts) for i in range(len(whole) - step)]
+        assert together == keys[step:]
+        # With a batch of 5 the same rows follow each other, cut at other places.
+        other = dataclasses.replace(source, global_batch=5)
+        fed = [b.keys.tobytes() for b in batches(other, position=state.position, num_batches=6)]
+        rest, fed = b"".join(keys[step:]), b"".join(fed)
+        size = min(len(rest), len(fed))
+        assert fed[:size] == rest[:size]
+
+
+PRIMES = [2, 3, 5, 7, 11, 13, 17, 31, 127]
+
+
+@pytest.mark.parametrize(
+    "sizes", [PRIMES, pytest.param(range(1, 129), marks=pytest.mark.slow)], ids=["primes", "all"]
+)
+def test_every_world_size_feeds_the_same_bytes(shared_toy, sizes):
+    whole = make_source(shared_toy, global_batch=19)
+    batch = whole.global_rows(30)  # across the end of an epoch
+    expected = whole.read(batch).keys.tobytes()
+    for size in sizes:
+        ranks = [dataclasses.replace(whole, world=World(rank=r, size=size)) for r in range(size)]
+        assert b"".join(rank.read(batch).keys.tobytes() for rank in ranks) == expected
+
+
+PROGRAM = """
+import hashlib, sys
+import numpy as np
+from limbeck.config import yaml_file
+from limbeck.ranks import World
+from train.inputs import open_inputs
+from train.recipe import Recipe
+from train.stream import Stream
+inputs = open_inputs(yaml_file.load(sys.argv[1], Recipe))
+source = inputs.source(World(), ("masked", "all"))
+digest = hashlib.sha256()
+with Stream(source, position=0, num_batches=6) as stream:
+    for batch in stream:
+        digest.update(batch.keys.tobytes() + batch.micro[0]["ids"].tobytes())
+        digest.update(batch.micro[0]["teacher"]["top"]["logits"].tobytes())
+print(digest.hexdigest(), "tensorflow" in sys.modules)
+"""
+
+
+def test_bytes_do_not_depend_on_hash_seed_locale_or_time_zone(shared_toy):
+    recipe = shared_toy.write(shared_toy.distil(), "stream.yaml")
+    found = set()
+    for hash_seed, locale, zone in (("0", "C", "UTC"), ("12345", "C.UTF-8", "Asia/Tokyo")):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "TZ": zone}
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, recipe],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.add(done.stdout)
+    (one,) = found
+    assert one.split()[1] == "False"  # a reader needs no TensorFlow
+
+
+def test_reading_leaves_no_file_open_and_no_thread(shared_toy):
+    source = make_source(shared_toy)
+    batches(source)
+    before = len(os.listdir("/dev/fd")), threading.active_count()
+    for _ in range(5):
+        batches(source, threads=4, depth=8)
+    assert (len(os.listdir("/dev/fd")), threading.active_count()) == before
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_chain_of_killed_readers_feeds_what_one_feeds(shared_toy, tmp_path, kills):
+    """1, 3, 7, 2 and 8 ranks, round after round, each SIGKILLed at a random moment."""
+    done = subprocess.run(
+        [sys.executable, READERS, shared_toy.root / "examples", tmp_path, str(kills)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["kills"] == kills
+    assert result["worlds"] == [1, 2, 3, 7, 8]
+    assert result["proved"] == result["steps"]
+    whole, chain = (tmp_path / name / "ledger.jsonl" for name in ("whole", "chain"))
+    assert chain.read_bytes() == whole.read_bytes()

@@ -9,17 +9,22 @@ micro-batches and ranks may be added up.
 from collections.abc import Mapping
 from typing import Literal
 
+from train.losses.full import full_kl_values, full_soft_cross_entropy_values
 from train.losses.hidden import hidden_cosine_values, hidden_mse_values
 from train.losses.kl import MissingMass, kl_values, soft_cross_entropy_values
 from train.losses.masked_lm import masked_lm_values
+from train.losses.sampled import sampled_cross_entropy_values
 
 __all__ = [
     "REDUCTIONS",
     "MissingMass",
+    "full_kl_values",
+    "full_soft_cross_entropy_values",
     "hidden_cosine_values",
     "hidden_mse_values",
     "kl_values",
     "masked_lm_values",
+    "sampled_cross_entropy_values",
     "soft_cross_entropy_values",
 ]
 

@@ -24,6 +24,9 @@ What to do with the mass outside the kept ids (`missing_mass`):
 
 In the last two p_bucket is 0 and q still comes from the student's full softmax. With K = V there
 is no bucket and all three are the plain loss.
+
+Heads of unlike lengths (a threshold's) are as wide as the longest: a teacher's logit of -inf says
+that there is no entry. It has no part in p, q, the bucket or the gradient; its id may be any.
 """
 
 # N positions, V vocabulary, K kept ids
@@ -54,8 +57,9 @@ def kl_values(
 
     Args:
       student_logits: (N, V) float; float32 inside.
-      ids: (N, K) integer, no repeats in a row.
-      head_logits: (N, K) the teacher's logits at `ids`, up to a constant per row.
+      ids: (N, K) integer, no repeats among the entries of a row.
+      head_logits: (N, K) the teacher's logits at `ids`, up to a constant per row; -inf where there
+        is no entry, never in the first column.
       log_tail: (N,) the teacher's log-mass outside `ids` at this temperature; -inf at K = V.
       temperature: divides both logits.
       missing_mass: what to do with the mass outside `ids`.
@@ -92,6 +96,8 @@ class _Teacher:
     """(N, K + 1) log-probabilities, the bucket last; -inf where an outcome does not count."""
     mass: Any
     """(N, 1) their sum, exactly 1 unless truncated."""
+    is_entry: Any
+    """(N, K) bool; False where a shorter head has no entry."""
 
 
 def _teacher(
@@ -100,15 +106,18 @@ def _teacher(
     head_logits, log_tail = tf.cast(head_logits, tf.float32), tf.cast(log_tail, tf.float32)
     no_bucket = tf.fill([tf.shape(head_logits)[0], 1], float("-inf"))
     one = tf.ones([tf.shape(head_logits)[0], 1])
+    is_entry = head_logits > float("-inf")
     if missing_mass == "renormalised":
         log_head = tf.nn.log_softmax(head_logits / temperature, axis=-1)
-        return _Teacher(log_p=tf.concat([log_head, no_bucket], axis=-1), mass=one)
+        log_p = tf.concat([log_head, no_bucket], axis=-1)
+        return _Teacher(log_p=log_p, mass=one, is_entry=is_entry)
     log_p = target_log_probs(head_logits, log_tail, temperature=temperature)
     if missing_mass == "bucket":
-        return _Teacher(log_p=log_p, mass=one)
+        return _Teacher(log_p=log_p, mass=one, is_entry=is_entry)
     if missing_mass == "truncated":
         log_p = tf.concat([log_p[:, :-1], no_bucket], axis=-1)
-        return _Teacher(log_p=log_p, mass=-tf.math.expm1(log_tail)[:, None])
+        mass = -tf.math.expm1(log_tail)[:, None]
+        return _Teacher(log_p=log_p, mass=mass, is_entry=is_entry)
     raise ValueError(
         f"missing_mass must be bucket, truncated or renormalised, got {missing_mass!r}"
     )
@@ -124,17 +133,21 @@ def _divergence(
 ) -> tf.Tensor:
     """(N,) sum_j p_j (offset_j - log q_j), with 0 * anything = 0."""
     ids = tf.cast(ids, tf.int32)
+    ids = tf.where(
+        teacher.is_entry, ids, ids[:, :1]
+    )  # no entry: an id whose column is empty anyway
     p = tf.exp(teacher.log_p)
 
     @tf.custom_gradient
     def divergence(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        log_q, tail_shape = _student(logits, ids, temperature=temperature)
+        log_q, tail_shape = _student(logits, ids, teacher.is_entry, temperature=temperature)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             weight = upstream[:, None] / temperature
             d_log_q = (teacher.mass * tf.exp(log_q) - p) * weight
             d_logits = tail_shape * d_log_q[:, -1:]
-            return tf.tensor_scatter_nd_update(d_logits, head_indices(ids), d_log_q[:, :-1])
+            # The head's columns hold 0, and what is no entry adds 0.
+            return tf.tensor_scatter_nd_add(d_logits, head_indices(ids), d_log_q[:, :-1])
 
         terms = p * (offset - tf.where(p > 0.0, log_q, 0.0))
         return tf.reduce_sum(terms, axis=-1), gradient
@@ -143,17 +156,14 @@ def _divergence(
 
 
 def _student(
-    logits: tf.Tensor, ids: tf.Tensor, *, temperature: float
+    logits: tf.Tensor, ids: tf.Tensor, is_entry: tf.Tensor, *, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Log-probabilities (N, K + 1) and the softmax inside the complement (N, V), 0 at the head."""
-    head = tf.gather(logits, ids, batch_dims=1)
-    if ids.shape[-1] == logits.shape[-1]:
-        log_head = tf.nn.log_softmax(head / temperature, axis=-1)
-        no_bucket = tf.fill([tf.shape(head)[0], 1], float("-inf"))
-        return tf.concat([log_head, no_bucket], axis=-1), tf.zeros_like(logits)
+    head = tf.where(is_entry, tf.gather(logits, ids, batch_dims=1), float("-inf"))
     holed = without_head(logits, ids)
     largest = tf.reduce_max(holed, axis=-1, keepdims=True)
-    below = holed - largest
+    nothing = tf.equal(largest, float("-inf"))  # every id is kept
+    below = holed - tf.where(nothing, 0.0, largest)
     exponentials = tf.exp(below if temperature == 1.0 else below / temperature)
     total = tf.reduce_sum(exponentials, axis=-1, keepdims=True)
     # Relative to the row's largest logit, so that logits of 1e4 keep all their digits.
@@ -164,4 +174,5 @@ def _student(
     # log(e^h + e^c) from the larger one: c + softplus(h - c) alone would cancel for a tiny tail.
     full = tf.maximum(h, c) + tf.nn.softplus(-tf.abs(h - c))
     log_bucket = -tf.nn.softplus(h - c)
-    return tf.concat([head - full, log_bucket], axis=-1), exponentials / total
+    shape = tf.math.divide_no_nan(exponentials, total)
+    return tf.concat([head - full, log_bucket], axis=-1), shape

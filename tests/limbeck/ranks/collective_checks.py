@@ -26,6 +26,8 @@ def collectives(world: ranks.World) -> None:
         assert small.numpy().tolist() == [float(sum_of_ranks)] * 3
         np.testing.assert_array_equal(large, np.arange(2e5, dtype=np.float32) * sum_of_ranks)
 
+    float16_wire(world)
+
     counts = ranks.sum_vector(np.array([1, 2**60 + world.rank], np.int64), name="counts")
     assert counts.tolist() == [world.size, world.size * 2**60 + sum_of_ranks]
 
@@ -42,6 +44,32 @@ def collectives(world: ranks.World) -> None:
     )
     ranks.barrier()
     sys.stdout.write(f"rank {world.rank} of {world.size} agrees\n")
+
+
+def float16_wire(world: ranks.World) -> None:
+    """Sums of tensors whose magnitudes float16 has not: near float64's, equal on all ranks."""
+    import numpy as np
+    import tensorflow as tf
+
+    @tf.function
+    def total(tensors):
+        return ranks.sum_group_float16(tensors, name="half")
+
+    rng = np.random.default_rng(0)  # the same on every rank
+    sizes = (1e-30, 1e-8, 1.0, 1e6, 1e30)
+    every = [size * rng.standard_normal((world.size, 1000)) for size in sizes]
+    every.append(np.zeros((world.size, 3)))
+    every.append(np.full((world.size, 2), 60_000.0))  # whose plain sum float16 has not
+    mine = [tf.constant(values[world.rank], tf.float32) for values in every]
+    for values, got in zip(every, total(mine), strict=True):
+        exact = values.astype(np.float32).astype(np.float64).sum(0)
+        # 11 bits for each summand and each partial sum, relative to the largest of the tensor.
+        bound = 2.0**-11 * 2 * world.size * np.abs(values).max()
+        assert np.abs(got.numpy() - exact).max() <= bound
+        assert len(set(ranks.gather_bytes(got.numpy().tobytes()))) == 1
+    bad = [tf.constant([1.0, np.nan if world.rank else 2.0]), tf.constant([1.0, np.inf])]
+    for got in total(bad):
+        assert np.isfinite(got.numpy()).tolist() == [True, False]
 
 
 def disagreement(world: ranks.World) -> None:

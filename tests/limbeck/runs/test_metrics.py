@@ -24,9 +24,9 @@ def run(tmp_path: Path) -> RunDirectory:
 def write_steps(run: RunDirectory, first: int, last: int, resumed_step: int | None = None) -> None:
     with MetricsLog(run, resumed_step=resumed_step) as log:
         for step in range(first, last + 1):
-            log.write(step=step, **{"train/loss": 1.0 / step})
+            log.write(step=step, **{"train/loss": 1.0 / step, "train/loss_hidden_mse_2": 0.3})
             if step % 2 == 0:
-                log.write(step=step, **{"eval/accuracy": step / 100})
+                log.write(step=step, **{"eval/accuracy": step / 100, "eval/cosine_x_layer3": 0.9})
         log.sync()
 
 
@@ -133,7 +133,9 @@ def test_tensorboard_reads_what_the_json_lines_say(run: RunDirectory) -> None:
     write_steps(run, 1, 5)
     values = read_with_tensorboard(run.tensorboard)
     lines = list(read_metrics(run.metrics_file))
-    for name in ("train/loss", "eval/accuracy"):
+    names = ("train/loss", "train/loss_hidden_mse_2", "eval/accuracy", "eval/cosine_x_layer3")
+    assert sorted(values) == sorted(names)
+    for name in names:
         expected = [(m["step"], float(np.float32(m[name]))) for m in lines if name in m]
         assert values[name] == expected
 

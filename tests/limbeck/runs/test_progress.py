@@ -23,7 +23,7 @@ PROGRESS = Progress(
 
 def test_line_reads_as_the_house_style_says() -> None:
     assert progress_line(PROGRESS) == (
-        "step  1200/20000 loss  2.314 (mlm 0.810 kl 1.290 hidden 0.214) gnorm  1.02 lr 4.1e-4 "
+        "step  1200/20000 loss  2.314 (mlm  0.810 kl  1.290 hidden  0.214) gnorm  1.020 lr 4.1e-4 "
         "tok/s 38.2k (4.78k/rank) data  3% comm  9% eta 1h12"
     )
 
@@ -34,9 +34,21 @@ def test_one_rank_has_no_share_of_communication_and_no_terms_no_brackets() -> No
     assert "loss  2.314 gnorm" in line
 
 
-def test_columns_stay_in_place_while_the_step_grows() -> None:
-    lines = [progress_line(dataclasses.replace(PROGRESS, step=s)) for s in (1, 10, 19999, 20000)]
-    assert len({line.index("gnorm") for line in lines}) == 1
+def test_columns_stay_in_place_whatever_the_magnitudes() -> None:
+    others = [
+        {"step": 1, "eta_s": 3e5},
+        {"step": 20000, "loss": 812.5, "terms": {"mlm": 1e-4, "kl": 38_200.0, "hidden": 99.9996}},
+        {"gradient_norm": 9999.7, "learning_rate": 0.0, "tokens_per_s": 9.0},
+        {"gradient_norm": 1e7, "tokens_per_s": 1.234e7, "data_share": 0.99, "comm_share": 0.0},
+    ]
+    lines = [progress_line(dataclasses.replace(PROGRESS, **changes)) for changes in others]
+    lines.append(progress_line(PROGRESS))
+    for word in ("loss", "kl", "gnorm", "lr", "tok/s", "data", "comm", "eta"):
+        assert len({line.index(f"{word} ") for line in lines}) == 1, word
+
+
+def test_updates_left_out_are_told_at_the_end_once_there_are_any() -> None:
+    assert progress_line(dataclasses.replace(PROGRESS, skipped=3)).endswith("eta 1h12 skipped 3")
 
 
 def test_diverged_run_still_prints() -> None:
@@ -45,7 +57,7 @@ def test_diverged_run_still_prints() -> None:
         dataclasses.replace(PROGRESS, loss=nan, gradient_norm=float("inf"), eta_s=nan)
     )
     assert "loss    nan" in line
-    assert "gnorm   inf" in line
+    assert "gnorm    inf" in line
     assert line.endswith("eta ?")
 
 

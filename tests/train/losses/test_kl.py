@@ -6,7 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.labels import sparse
+from limbeck.labels import SparseSignal, sparse
+from limbeck.labels.fitted import Fitted
 from train.losses import kl_values, soft_cross_entropy_values
 
 GRID = (0.5, 1.0, 2.0, 4.0)
@@ -68,7 +69,9 @@ def oracle(student, arrays, column, temperature, missing_mass, *, with_entropy):
 
 
 def teacher_arrays(logits, k, temperatures=GRID):
-    return sparse.encode(logits, np.zeros(len(logits), int), k=k, temperatures=temperatures)
+    fitted = Fitted(signal=SparseSignal(k=k, temperatures=temperatures))
+    true_ids = np.zeros(len(logits), int)
+    return sparse.encode(fitted, {"logits": logits}, true_ids=true_ids, draws=None)
 
 
 def run(function, student, arrays, column, temperature, missing_mass="bucket"):
@@ -326,3 +329,23 @@ def test_shifting_the_students_logits_changes_nothing(seed, shift, missing_mass)
     # A log-sum-exp of 4096 has ulps of 5e-4: the shift costs the float32 accuracy at its size.
     np.testing.assert_allclose(moved, values, atol=abs(shift) * 3e-7)
     np.testing.assert_allclose(moved_gradients, gradients, atol=abs(shift) * 3e-7)
+
+
+@pytest.mark.parametrize("missing_mass", MISSING)
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_heads_of_unlike_lengths_equal_each_row_with_its_own(temperature, missing_mass):
+    signal = SparseSignal(threshold=0.06, temperatures=GRID)
+    fitted, teacher = Fitted(signal=signal), random_logits(25, num_rows=6, scale=1.5)
+    raw = {"logits": teacher}
+    arrays = sparse.encode(fitted, raw, true_ids=np.zeros(6, int), draws=None)
+    assert len(set(arrays["num_head"].tolist())) > 1
+    decoded = sparse.decode(fitted, arrays)
+    padded = {"ids": decoded.ids, "logits": decoded.logits, "log_tail": decoded.log_tail}
+    student, column = random_logits(26, num_rows=6), GRID.index(temperature)
+    values, gradients = run(kl_values, student, padded, column, temperature, missing_mass)
+    for row, k in enumerate(arrays["num_head"].tolist()):
+        own = {name: values[row : row + 1] for name, values in padded.items()}
+        own |= {name: own[name][:, :k] for name in ("ids", "logits")}
+        expected = run(kl_values, student[row : row + 1], own, column, temperature, missing_mass)
+        np.testing.assert_allclose(values[row : row + 1], expected[0], **VALUE)
+        np.testing.assert_allclose(gradients[row : row + 1], expected[1], **GRADIENT)

@@ -1,0 +1,401 @@
+"""A live teacher behind the interface of the store: the same loss and gradients, row by row."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from limbeck.architectures.encoder import EncoderArchitecture
+from limbeck.config import LimbeckError, UsageError, yaml_file
+from limbeck.labels import codecs
+from limbeck.labels.signals import FinalSignal, HiddenSignal, SparseSignal, to_dict
+from limbeck.ranks import World
+from limbeck.runs import RunDirectory
+from limbeck.teachers import (
+    Items,
+    TeacherBatch,
+    TeacherOutOfMemory,
+    TeacherSource,
+    find_teacher,
+    load_teacher,
+)
+from limbeck.tokens import WordPiece
+from train.inputs import open_inputs
+from train.live import LiveLabels
+from train.recipe import LiveTeacher, Recipe
+from train.stream import Stream
+
+V, S, DIM, LAYERS = 50, 16, 12, 2  # of the toy examples, and of their teacher
+SEED = 3  # of the toy recipe and of the extraction: what is drawn is then the same
+
+SIGNALS = {
+    "full": FinalSignal(codec="float32"),
+    "final": FinalSignal(codec="auto"),
+    "top": SparseSignal(k=6, temperatures=(1.0, 2.0)),
+    "head": SparseSignal(threshold=0.05, temperatures=(2.0,)),
+    "sample": SparseSignal(threshold=0.1, sample=True, form="lean", temperatures=(1.0,)),
+    "states": HiddenSignal(layer=2, codec="float32"),
+    "first": HiddenSignal(layer=1, positions="first", codec="int8"),
+}
+HIDDEN = {"student_layer": 1, "projection": "linear"}
+TERMS = [
+    {"loss": "kl", "signal": "full", "temperature": 3.0},
+    {"loss": "soft_ce", "signal": "final"},
+    {"loss": "kl", "signal": "top", "temperature": 2.0},
+    {"loss": "kl", "signal": "head", "temperature": 2.0},
+    {"loss": "soft_ce", "signal": "sample"},
+    {"loss": "mlm"},
+    {"loss": "hidden_mse", "signal": "states", **HIDDEN},
+    {"loss": "hidden_cosine", "signal": "first", **HIDDEN},
+]
+
+
+def write_teacher(folder: Path, vocabulary: Path, **shape) -> str:
+    from limbeck.models.masked_lm import build_masked_lm
+    from limbeck.weights.hf import export_hf
+
+    sizes = {"vocab_size": V, "num_layers": LAYERS, "hidden_dim": DIM, "max_positions": S, **shape}
+    architecture = EncoderArchitecture(
+        num_heads=2, intermediate_dim=24, initializer_range=0.4, **sizes
+    )
+    export_hf(build_masked_lm(architecture, seed=5), str(folder), tokenizer=WordPiece(vocabulary))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def labelled(shared_toy):
+    """The toy examples, a teacher, and what an extraction stores of it; (toy, teacher folder)."""
+    from tensorflow.python.framework import config
+
+    from extract.run import extract
+    from extract.settings import ExtractSettings
+
+    folder = write_teacher(shared_toy.root / "teacher", shared_toy.tokenizer())
+    examples, out = str(shared_toy.root / "examples"), str(shared_toy.root / "labels")
+    extract(
+        ExtractSettings(
+            families=SIGNALS, examples=examples, teacher=folder, out=out, seed=SEED, threads=0
+        ),
+        say=lambda line: None,
+    )
+    yield shared_toy, folder
+    config.disable_op_determinism()
+
+
+def recipe_of(toy, *, teacher=None, objective=TERMS, settings=None, **data) -> Recipe:
+    """A recipe on the stored families, or on a live teacher."""
+    used = {term["signal"] for term in objective if "signal" in term}
+    data.setdefault("examples", str(toy.root / "examples"))
+    if teacher is None:
+        data["labels"] = {name: str(toy.root / "labels" / name) for name in used}
+    else:
+        signals = {name: to_dict(SIGNALS[name]) for name in SIGNALS if name in used}
+        data["teacher"] = {"signals": signals, "path": teacher, **(settings or {})}
+    return yaml_file.from_plain(
+        Recipe, toy.recipe(data=data, objective=objective, seed=SEED), "recipe"
+    )
+
+
+def source_of(recipe):
+    """Of one rank."""
+    from train.objective import bind
+
+    inputs = open_inputs(recipe)
+    return inputs.source(World(), bind(recipe.objective, inputs.families).lists)
+
+
+def test_same_signals_give_the_same_loss_and_gradients(labelled, tmp_path):
+    """Every kind of term, one compiled step. The teacher sees other batches than it did in the
+    extraction, so its float32 answers differ in last bits: 1e-5 of the largest gradient."""
+    from train.advance import prepare_batch
+    from train.job import build_job
+
+    toy, folder = labelled
+    run = RunDirectory(tmp_path / "run")
+    run.take({})
+    job = build_job(open_inputs(recipe_of(toy)), run, World())
+    found = {}
+    for name, source in (
+        ("store", job.source),
+        ("live", source_of(recipe_of(toy, teacher=folder))),
+    ):
+        batch = prepare_batch(source.read(source.global_rows(0)))
+        counts = job.objective.counts(batch.items)
+        factors = job.objective.factors(counts)
+        found[name] = counts, job.step.gradients(batch.micro, factors, step=0)
+    (counts, store), (live_counts, live) = found["store"], found["live"]
+    np.testing.assert_array_equal(counts, live_counts)
+    assert (counts > 0).all()
+    np.testing.assert_allclose(live.sums, store.sums, rtol=1e-5, atol=1e-5)
+    assert np.isfinite(store.sums).all() and (store.sums.numpy() > 0).all()
+    largest = max(float(np.abs(g).max()) for g in store.grads)
+    for ours, theirs in zip(live.grads, store.grads, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * largest)
+    _assert_plain_distillation(job, batch.micro[0], load_teacher(folder))
+
+
+def _assert_plain_distillation(job, micro, teacher):
+    """The full signal's term is the KL of the two models' logits, in float64 NumPy."""
+    from train.student import forward
+
+    outputs = forward(job.step.student, micro, job.objective, dropout=None)
+    got = job.objective.sums(outputs, micro, job.step.student.projections)[0]
+    index = micro["items"]["masked"]["index"].numpy()
+    valid = micro["items"]["masked"]["valid"].numpy()
+    batch = teacher_batch({name: micro[name].numpy() for name in TOKENS}, index[valid])
+    logits = teacher.raw(batch, {"all": SparseSignal(k=V)})["all"]["logits"]
+    p, q = (_log_softmax(x / 3.0) for x in (logits, outputs.logits.numpy()[valid]))
+    np.testing.assert_allclose(got, (np.exp(p) * (p - q)).sum(), rtol=1e-5)  # float32 sums
+
+
+def _log_softmax(logits):
+    logits = logits.astype(np.float64)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+TOKENS = ("ids", "segment_ids", "attention_mask")
+
+
+def teacher_batch(micro, masked):
+    """What a teacher gets of a micro-batch that the student got; `masked` (M,) are its items."""
+    true_ids = np.zeros(len(masked), np.int32)
+    items = {"masked": Items(index=masked, true_ids=true_ids)}
+    return TeacherBatch(**{name: micro[name] for name in TOKENS}, items=items)
+
+
+@pytest.mark.parametrize(
+    ("world_size", "ranks", "micro_batch", "batch_tokens"),
+    [(1, [0], None, 4096), (9, [0, 1, 8], None, 4096), (2, [0, 1], 2, 20)],
+)
+def test_every_row_has_the_answers_of_the_store(
+    labelled, world_size, ranks, micro_batch, batch_tokens
+):
+    """All rows of an epoch: on every rank (some have none), in micro-batches, and a row or two a
+    forward pass. What rounds may round the other way: one unit of the codec."""
+    toy, folder = labelled
+    teacher = {"batch_tokens": batch_tokens}
+    objective = [term for term in TERMS if term.get("signal") not in ("head", "states")]
+    live = source_of(recipe_of(toy, teacher=folder, objective=objective, settings=teacher))
+    store = source_of(recipe_of(toy, objective=objective))
+    for rank in ranks:
+        world = World(rank=rank, size=world_size, local_rank=rank, local_size=world_size)
+        ours, theirs = (
+            dataclasses.replace(source, world=world, micro_batch=micro_batch)
+            for source in (live, store)
+        )
+        position = 0
+        while position < ours.order.num_rows:
+            whole = ours.global_rows(position)
+            _assert_alike(ours.read(whole), theirs.read(whole))
+            position = whole.next_position
+
+
+TOLERANCE = {"final": 0.02, "first": 0.02, "top": 1e-3}  # int8 of states up to 2.5; float16
+
+
+def _assert_alike(ours, theirs):
+    assert ours.items == theirs.items and len(ours.micro) == len(theirs.micro)
+    for mine, stored in zip(ours.micro, theirs.micro, strict=True):
+        for name, fields in stored["teacher"].items():
+            assert mine["teacher"][name].keys() == fields.keys()
+            for field, array in fields.items():
+                got = mine["teacher"][name][field]
+                assert got.dtype == array.dtype and got.shape == array.shape, (name, field)
+                atol = TOLERANCE.get(name, 1e-5)
+                np.testing.assert_allclose(got, array, rtol=1e-5, atol=atol, err_msg=name)
+
+
+def test_threads_and_prefetch_change_nothing(labelled):
+    toy, folder = labelled
+    source = source_of(recipe_of(toy, teacher=folder))
+    alone, ahead = (
+        list(Stream(source, position=0, num_batches=8, threads=threads, depth=depth))
+        for threads, depth in ((1, 0), (3, 6))
+    )
+    for one, other in zip(alone, ahead, strict=True):
+        for fields, others in zip(_fields(one), _fields(other), strict=True):
+            np.testing.assert_array_equal(fields, others)
+
+
+def _fields(batch):
+    teacher = batch.micro[0]["teacher"]
+    return [array for fields in teacher.values() for array in fields.values()]
+
+
+def test_rows_masked_while_training_are_answered_as_they_are_fed(toy):
+    """What no store can serve: a new mask at every visit, and labels of just that input."""
+    toy.examples(masked=False)
+    folder = write_teacher(toy.root / "teacher", toy.tokenizer())
+    masking = {"tokenizer": str(toy.root / "vocab.txt"), "rate": 0.3}
+    recipe = recipe_of(
+        toy, teacher=folder, objective=[{"loss": "kl", "signal": "full"}], masking=masking
+    )
+    source = source_of(recipe)
+    teacher, signal = load_teacher(folder), SIGNALS["full"]
+    for epoch in (0, 1):
+        micro = source.read(source.global_rows(epoch * source.order.num_rows)).micro[0]
+        valid = micro["items"]["masked"]["valid"]
+        batch = teacher_batch(micro, micro["items"]["masked"]["index"][valid])
+        raw = teacher.raw(batch, {"full": signal})["full"]["states"]
+        assert len(raw)
+        # Other shapes, other order of sums in float32.
+        np.testing.assert_allclose(micro["teacher"]["full"]["states"][valid], raw, atol=1e-5)
+
+
+def test_a_run_beside_its_teacher_resumes_to_the_same_bytes(labelled, tmp_path, deterministic):
+    from train import checkpoint
+    from train.loop import train
+
+    toy, folder = labelled
+    recipe = recipe_of(toy, teacher=folder, objective=[TERMS[0], TERMS[5]])
+    lines = []
+    result = train(recipe, tmp_path / "run", say=lines.append)
+    assert result.finished and np.isfinite(result.loss)
+    teacher = next(line for line in lines if line.startswith("teacher "))
+    assert "live" in teacher and folder in teacher and "full (final, masked)" in teacher
+    checkpoints = RunDirectory(tmp_path / "run").checkpoints
+    before = checkpoint.load_newest(checkpoints)
+    checkpoint.list_checkpoints(checkpoints)[0].unlink()  # as if killed after the one before it
+    train(recipe, tmp_path / "run", say=lines.append)
+    after = checkpoint.load_newest(checkpoints)
+    assert any(line.startswith("resumed   after step 3") for line in lines)
+    assert before.progressed.step == after.progressed.step == 6
+    for name, tensor in before.tensors.items():  # the same answers, to the last bit
+        np.testing.assert_array_equal(after.tensors[name], tensor)
+
+
+def test_state_names_the_teacher(labelled, tmp_path):
+    toy, folder = labelled
+    other = write_teacher(tmp_path / "other", toy.tokenizer(), num_layers=1)
+    objective = [TERMS[0]]
+    state = source_of(recipe_of(toy, teacher=folder, objective=objective)).state(7)
+    changed = source_of(recipe_of(toy, teacher=other, objective=objective))
+    with pytest.raises(UsageError, match="dataset"):
+        changed.check_state(state)
+    source_of(recipe_of(toy, teacher=folder, objective=objective)).check_state(state)
+
+
+@pytest.mark.parametrize(
+    ("term", "signal", "message"),
+    [
+        ({"loss": "kl"}, {"kind": "hidden", "layer": 1}, "kl cannot learn from 'x'.* hidden"),
+        ({"loss": "kl", "temperature": 3}, {"kind": "sparse", "k": 2}, "not in the grid of 'x'"),
+        ({"loss": "kl"}, {"kind": "sparse", "k": 99}, r"signals\.x: k is 99.*has 50 ids"),
+        ({"loss": "kl"}, {"kind": "final", "positions": "all"}, "needs labels at masked positions"),
+        (
+            HIDDEN | {"loss": "hidden_mse"},
+            {"kind": "hidden", "layer": 3},
+            r"signals\.x: layer is 3",
+        ),
+        (
+            {"loss": "hidden_mse", "student_layer": 1},
+            {"kind": "hidden", "layer": 1},
+            "8 wide and 'x' 12",
+        ),
+        ({"loss": "kl"}, {"kind": "relations", "layer": 1}, "kl cannot learn from 'x'.* relations"),
+        ({"loss": "kl"}, {"kind": "sparse", "k": 2, "records": 0.5}, "answers for every row"),
+        ({"loss": "kl"}, None, "signals is empty"),
+    ],
+)
+def test_signal_that_cannot_be_had_or_learned_from_is_refused(labelled, term, signal, message):
+    toy, folder = labelled
+    signals = {} if signal is None else {"x": signal}
+    with pytest.raises(LimbeckError, match=message):
+        _open(toy, {"path": folder, "signals": signals}, {**term, "signal": "x"})
+
+
+def _open(toy, teacher, term, **data):
+    data = {"examples": str(toy.root / "examples"), "teacher": teacher, **data}
+    plain = toy.recipe(data=data, objective=[term])
+    return open_inputs(yaml_file.from_plain(Recipe, plain, "recipe"))
+
+
+def test_teacher_that_does_not_fit_is_refused(labelled, tmp_path):
+    toy, folder = labelled
+    vocabulary = toy.tokenizer()
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join([*toy.words[:-1], "other"]) + "\n")
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(toy.words[:40]) + "\n")
+    cases = {
+        str(tmp_path / "lost"): "data.teacher: .*lost: no such teacher",
+        write_teacher(tmp_path / "short", vocabulary, max_positions=8): "has sequences of up to",
+        write_teacher(tmp_path / "words", words): "equal ids would mean other words",
+        write_teacher(tmp_path / "few", few, vocab_size=40): "has 40 ids and the student's 50",
+    }
+    for path, message in cases.items():
+        teacher = {"path": path, "signals": {"full": to_dict(SIGNALS["full"])}}
+        with pytest.raises(UsageError, match=message):
+            _open(toy, teacher, TERMS[0])
+    stored = {"labels": {"full": str(toy.root / "labels/full")}}
+    teacher = {"path": folder, "signals": {"full": to_dict(SIGNALS["full"])}}
+    with pytest.raises(LimbeckError, match="teacher answers live; leave labels out"):
+        _open(toy, teacher, TERMS[0], **stored)
+
+
+class BrokenTeacher:
+    """Gives NaN, or has no memory left."""
+
+    def __init__(self, teacher, *, no_memory=False):
+        self.facts, self.side = teacher.facts, teacher.side
+        self._teacher, self._no_memory = teacher, no_memory
+
+    def signals(self, batch, wanted):
+        if self._no_memory:
+            raise TeacherOutOfMemory("a batch does not fit; set a smaller --token-budget")
+        answers = self._teacher.signals(batch, wanted)
+        answers["full"]["states"][-1] = np.nan  # the last one: of the shortest row with a mask
+        return answers
+
+
+def test_broken_teacher_is_named_with_the_record(labelled):
+    toy, folder = labelled
+    inputs = open_inputs(recipe_of(toy, teacher=folder, objective=[TERMS[0]]))
+    rows = inputs.examples.read(np.arange(12))
+    settings = LiveTeacher(path=folder, signals={"full": SIGNALS["full"]}, batch_tokens=4096)
+    for no_memory, message in (
+        (False, "signal 'full', record {key} .*the teacher or its weights are broken"),
+        (True, "does not fit; data.teacher.batch_tokens is 4096, set a smaller one"),
+    ):
+        teacher = BrokenTeacher(load_teacher(folder), no_memory=no_memory)
+        source = TeacherSource(facts=teacher.facts, load=lambda options, t=teacher: t)
+        labels = LiveLabels(settings, source, corpora=inputs.corpora, masker=None, seed=0)
+        with_masks = np.flatnonzero(rows["num_masked"])
+        shortest = rows["num_tokens"][with_masks].astype(int)
+        last = with_masks[len(shortest) - 1 - np.argmin(shortest[::-1])]
+        key = rows["key"][last].tobytes().hex()
+        with pytest.raises(LimbeckError, match=message.format(key=key)):
+            labels.arrays(rows)
+
+
+def test_codecs_are_settled_as_an_extraction_settles_them(labelled):
+    toy, folder = labelled
+    inputs = open_inputs(recipe_of(toy, teacher=folder))
+    from limbeck.labels.family import read_fitted
+    from limbeck.records.dataset import open_dataset
+
+    for name, family in inputs.families.items():
+        stored = read_fitted(open_dataset(str(toy.root / "labels" / name)))
+        assert family.fitted.signal == stored.signal
+        assert family.fitted.chosen == stored.chosen
+        for tensor, values in stored.tensors.items():
+            np.testing.assert_allclose(family.fitted.tensors[tensor], values, atol=1e-5)
+    assert codecs.sample_positions(SIGNALS["head"]) > 0  # one of them did look at the examples
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["pytorch"])
+def test_another_backend_answers_alike(labelled, backend):
+    """Within 1e-3 of logits that span 10: another framework's float32."""
+    pytest.importorskip("torch")
+    toy, folder = labelled
+    objective = [TERMS[0], TERMS[2]]
+    keras, other = (
+        source_of(recipe_of(toy, teacher=folder, objective=objective, settings=settings))
+        for settings in ({}, {"backend": backend})
+    )
+    assert find_teacher(folder, backend=backend).facts.backend == backend
+    whole = keras.global_rows(0)
+    for mine, theirs in zip(_fields(keras.read(whole)), _fields(other.read(whole)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-3)

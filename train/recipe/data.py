@@ -1,0 +1,186 @@
+"""What a run reads; relative paths count from the working directory."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from limbeck.labels.signals import Signal
+
+__all__ = ["Corpus", "Data", "DynamicMasking", "LiveTeacher"]
+
+MAX_QUARANTINED = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """One set of examples of a mixture, with its labels."""
+
+    name: str
+    """Short name for logs and metrics."""
+
+    examples: str
+    """Directory of examples."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+    """Label families of those examples; every corpus of a mixture has the same names."""
+
+    weight: float | None = None
+    """Share of the positions, relative to the other corpora; null: its number of rows, so that all
+    corpora end their epochs together."""
+
+    def __post_init__(self) -> None:
+        """Refuses a weight that is none."""
+        if self.weight is not None and not (math.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"weight is {self.weight}; it must be a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicMasking:
+    """A new mask at every visit of a row; a function of seed, epoch and record key alone."""
+
+    tokenizer: str
+    """Folder or vocabulary file of the tokenizer that made the examples: its special tokens."""
+
+    rate: float = 0.15
+    """Share of the tokens that are predicted."""
+
+    mask: float = 0.8
+    """Share of those that become [MASK]."""
+
+    random: float = 0.1
+    """Share of those that become a random id; the others stay as they are."""
+
+    max_predictions: int | None = None
+    """Most predictions a row; null: the rate times the length of the examples, rounded up."""
+
+    def __post_init__(self) -> None:
+        """Refuses shares out of range."""
+        if not 0 < self.rate < 1:
+            raise ValueError(f"rate is {self.rate}; it must be in (0, 1)")
+        if min(self.mask, self.random) < 0 or self.mask + self.random > 1:
+            raise ValueError(
+                f"mask is {self.mask} and random {self.random}; they must be shares that add up "
+                "to at most 1"
+            )
+        if self.max_predictions is not None and self.max_predictions < 1:
+            raise ValueError(f"max_predictions is {self.max_predictions}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveTeacher:
+    """A teacher that answers beside the student, in place of stored labels."""
+
+    path: str
+    """Model folder or ONNX graph, as `extract run --teacher` takes it."""
+
+    signals: dict[str, Signal]
+    """Name for the terms -> what it answers with, as in an extraction recipe."""
+
+    backend: Literal["auto", "keras", "pytorch", "onnx"] = "auto"
+    """What runs it."""
+
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Of its matrix products."""
+
+    batch_tokens: int = 4096
+    """Token slots that it computes at a time, rows times padded length; one row at least."""
+
+    def __post_init__(self) -> None:
+        """Refuses a teacher without signals, and settings that make no sense for a live one."""
+        if not self.path:
+            raise ValueError("path is empty; name a model folder or an ONNX graph")
+        if not self.signals:
+            raise ValueError("signals is empty; name at least one")
+        for name, signal in self.signals.items():
+            if signal.records < 1.0:
+                raise ValueError(
+                    f"signals.{name}.records is {signal.records}, but a live teacher answers for "
+                    "every row; leave records out"
+                )
+        if self.batch_tokens < 1:
+            raise ValueError(f"batch_tokens is {self.batch_tokens}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Directories that a run reads."""
+
+    examples: str | None = None
+    """Examples to train on; or `corpora`."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+    """Label families of those examples: a name for the terms -> the family's directory."""
+
+    corpora: tuple[Corpus, ...] = ()
+    """A mixture, in place of `examples` and `labels`."""
+
+    teacher: LiveTeacher | None = None
+    """A live teacher in place of stored labels."""
+
+    masking: DynamicMasking | None = None
+    """Masks made while training, for examples that were stored without."""
+
+    heldout: str | None = None
+    """Examples to evaluate on while training; see `training.evaluate_every`."""
+
+    heldout_labels: dict[str, str] = field(default_factory=dict)
+    """Label families of the held-out examples. A sparse or final one adds KL(teacher || student) to
+    the evaluation; a hidden one, of the name that terms use, the cosine of the layers that they
+    compare."""
+
+    reading: Literal["pread", "mapped"] = "pread"
+    """pread: any storage. mapped: through memory maps, faster for small records that are in memory
+    already; only for files on local disk that nobody else writes to."""
+
+    on_bad_record: Literal["stop", "quarantine"] = "stop"
+    """stop: end the run, naming file, row and reason. quarantine: the row stays in the order with
+    weight 0, so that no other batch moves; counted and reported."""
+
+    max_quarantined: float = MAX_QUARANTINED
+    """Largest share of the rows fed so far that may be bad before the run stops all the same (one
+    bad row always may)."""
+
+    def __post_init__(self) -> None:
+        """Refuses labels without examples, and two answers to one question."""
+        if (self.examples is None) == (not self.corpora):
+            raise ValueError("give examples or corpora, one of the two")
+        if self.corpora and self.labels:
+            raise ValueError("labels belong to each corpus of corpora")
+        names = [corpus.name for corpus in self.corpora]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two corpora have one name: {names}")
+        if len({frozenset(corpus.labels) for corpus in self.corpora}) > 1:
+            raise ValueError("every corpus must have the same names in labels")
+        weighted = [corpus.weight is not None for corpus in self.corpora]
+        if any(weighted) and not all(weighted):
+            raise ValueError("give every corpus a weight, or none of them")
+        if self.masking is not None and self.label_names:
+            raise ValueError(
+                "masking makes an input that no stored label belongs to; leave labels out (or use "
+                "teacher, which sees the masked input), or prepare examples with stored masks"
+            )
+        if self.teacher is not None and self.label_names:
+            raise ValueError("teacher answers live; leave labels out")
+        if self.heldout_labels and self.heldout is None:
+            raise ValueError("heldout_labels is set but heldout is not")
+        if self.on_bad_record == "stop" and self.max_quarantined != MAX_QUARANTINED:
+            raise ValueError("max_quarantined has no effect when on_bad_record is stop")
+        if not 0 <= self.max_quarantined < 1:
+            raise ValueError(f"max_quarantined is {self.max_quarantined}; it must be in [0, 1)")
+
+    @property
+    def parts(self) -> tuple[Corpus, ...]:
+        """The corpora; one without a name where there is no mixture."""
+        if self.examples is None:
+            return self.corpora
+        return (Corpus(name="", examples=self.examples, labels=self.labels),)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names that terms may use for stored families."""
+        return tuple(self.parts[0].labels)
+
+    @property
+    def signal_names(self) -> tuple[str, ...]:
+        """Names that terms may use, stored or live."""
+        return self.label_names if self.teacher is None else tuple(self.teacher.signals)

@@ -1,0 +1,49 @@
+"""A predictor that knows frequencies only: the floor under every evaluation."""
+
+# Q entries of the list of masked positions, V vocabulary
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from limbeck.records.dataset import Dataset
+from limbeck.records.examples import check_examples
+from train.batch import MicroBatch
+from train.objective import Outputs
+
+__all__ = ["Unigram"]
+
+COUNTED_ROWS = 4096  # rows read at once
+
+
+@dataclass(frozen=True)
+class Unigram:
+    """The same distribution everywhere."""
+
+    log_probs: np.ndarray
+    """(V,) float32."""
+
+    @classmethod
+    def fit(cls, examples: Dataset, *, vocab_size: int) -> "Unigram":
+        """Counts the true ids of all masked positions, plus one for each id (add-one smoothing).
+
+        Args:
+          examples: what to count, the training examples.
+          vocab_size: V.
+        """
+        counts = np.ones(vocab_size, np.float64)
+        for start in range(0, examples.num_rows, COUNTED_ROWS):
+            rows = examples.read(np.arange(start, min(start + COUNTED_ROWS, examples.num_rows)))
+            check_examples(rows, vocab_size=vocab_size)
+            real = np.arange(rows["mask_ids"].shape[1]) < rows["num_masked"][:, None]
+            counts += np.bincount(rows["mask_ids"][real].astype(np.int64), minlength=vocab_size)
+        return cls(np.log(counts / counts.sum()).astype(np.float32))
+
+    def outputs(self, batch: MicroBatch, layers: Sequence[int]) -> Outputs:
+        """Logits (Q, V), one row repeated; it has no layers."""
+        if layers:
+            raise ValueError(f"a unigram has no layer {layers[0]}")
+        size = tf.shape(batch["true_ids"])[0]
+        return Outputs(logits=tf.tile(tf.constant(self.log_probs)[None], [size, 1]), states={})
