@@ -21,6 +21,9 @@ ARGS ?=
 # Hides TensorFlow's start-up notes; its warnings and errors stay.
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
+# Test files run side by side in so many processes; each may start ranks and workers of its own.
+TEST_PROCESSES ?= 2
+
 # A hanging test ends after `timeout` in pyproject.toml; these bound the whole run, in seconds.
 FAST_LIMIT_S := 1800
 FULL_LIMIT_S := 7200
@@ -42,7 +45,7 @@ demo-long: setup  ## the demo at a larger size, for a better student
 	@$(BIN)/python -m launch.demo --long $(ARGS)
 
 test: setup  ## run the fast tests
-	@$(BIN)/python -m pytest -m "not slow" --session-timeout=$(FAST_LIMIT_S) $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile --session-timeout=$(FAST_LIMIT_S) $(ARGS)
 
 test-all: setup  ## run every test, the slow ones too
 	@$(BIN)/python -m pytest --session-timeout=$(FULL_LIMIT_S) $(ARGS)

@@ -15,6 +15,7 @@ TENSORFLOW_FREE = [
     "limbeck.labels",
     "limbeck.order",
     "limbeck.records",
+    "limbeck.pages",
     "limbeck.runs",
     "limbeck.tokens",
     "prep",
