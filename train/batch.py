@@ -40,6 +40,7 @@ __all__ = [
 
 # A micro-batch as nested dicts of arrays, the form that tf.function takes:
 #   ids, segment_ids, attention_mask (m, T) int32; row_keys (m, 4) int32
+#   unmasked_ids (m, T) int32 where masks are made beside stored labels of the unmasked input
 #   items: {list: {index (Q,) int32 into (m * T,), valid (Q,) bool}}; lists of partial families
 #     have entry (Q,) int32 too: the place in their group's list
 #   true_ids (Q,) int32 for the group "masked"
@@ -164,6 +165,8 @@ def _micro_batch(
         "items": {},
         "teacher": {},
     }
+    if "unmasked_ids" in examples:
+        batch["unmasked_ids"] = examples["unmasked_ids"][rows, :length].astype(np.int32)
     sizes = {}
     for group, (r, slot, slots) in entries.items():
         sizes[group] = ladder_size(len(r), bound=len(rows) * slots)

@@ -95,6 +95,9 @@ class PredictOptions:
     top: int = 5
     """Tokens shown a mask."""
 
+    best: bool = False
+    """Of a run, the checkpoint of its best evaluation in place of the newest."""
+
     json: str | None = None
     """File that the guesses are written to as JSON as well."""
 
@@ -114,7 +117,7 @@ def predict(argv: Sequence[str]) -> int:
     from train.predict import as_plain, fill_masks
 
     with before_work():
-        loaded = open_model(options.model)
+        loaded = open_model(options.model, best=options.best)
         tokenizer = loaded.tokenizer(options.tokenizer)
     answers = fill_masks(loaded.model, tokenizer, options.text, top=options.top)
     if options.json is not None:
@@ -140,6 +143,9 @@ class ExportOptions:
     tokenizer: str | None = None
     """Tokenizer folder or vocabulary file; the one beside the run's examples when left out."""
 
+    best: bool = False
+    """The checkpoint of the run's best evaluation in place of the newest."""
+
 
 def export(argv: Sequence[str]) -> int:
     """Writes a run's student as a folder that transformers loads."""
@@ -151,7 +157,8 @@ def export(argv: Sequence[str]) -> int:
     ranks.init()
     from train.export import export as write
 
-    print(f"wrote {write(options.run_dir, options.out, tokenizer=options.tokenizer)}")
+    out = write(options.run_dir, options.out, tokenizer=options.tokenizer, best=options.best)
+    print(f"wrote {out}")
     return 0
 
 

@@ -10,13 +10,14 @@ from train.models import open_model
 __all__ = ["export"]
 
 
-def export(run_dir: str, out: str, *, tokenizer: str | None = None) -> Path:
+def export(run_dir: str, out: str, *, tokenizer: str | None = None, best: bool = False) -> Path:
     """Writes the student of a run's newest sound checkpoint, without projections and optimiser.
 
     Args:
       run_dir: of the run, finished or not.
       out: folder to write; `transformers` loads it as BertForMaskedLM.
       tokenizer: folder or vocabulary file; None for the one beside the run's examples.
+      best: takes the checkpoint of the best evaluation in place of the newest.
 
     Raises:
       UsageError: not a run, or no tokenizer where it should be.
@@ -25,6 +26,6 @@ def export(run_dir: str, out: str, *, tokenizer: str | None = None) -> Path:
         raise UsageError("--out is empty; name a folder")
     if not is_run(run_dir):
         raise UsageError(f"{run_dir}: not a run's directory")
-    loaded = open_model(run_dir)
+    loaded = open_model(run_dir, best=best)
     export_hf(loaded.model, out, tokenizer=loaded.tokenizer(tokenizer))
     return Path(out)

@@ -191,7 +191,8 @@ def batch_spec(batch: MicroBatch) -> dict[str, Any]:
     rows = batch["ids"].shape[0]
     tokens = {
         name: tf.TensorSpec((rows, None), tf.int32)
-        for name in ("ids", "segment_ids", "attention_mask")
+        for name in ("ids", "unmasked_ids", "segment_ids", "attention_mask")
+        if name in batch
     }
     keys = {"row_keys": tf.TensorSpec((rows, 4), tf.int32)}
     lists = {name: batch[name] for name in ("items", "teacher", "true_ids") if name in batch}

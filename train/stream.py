@@ -166,7 +166,10 @@ class Source:
         check_examples(found.examples, vocab_size=self.vocab_size)
         examples = found.examples
         if self.masker is not None:
+            unmasked = examples["ids"]
             examples = self.masker(examples, epochs)
+            if found.families:  # whose labels belong to the unmasked input
+                examples["unmasked_ids"] = unmasked
         families = found.families if self.live is None else self.live.arrays(examples)
         longest = int(self.corpora.lengths(whole.rows).max())
         length = bucket_length(longest, seq_length=self.corpora.seq_length)

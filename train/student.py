@@ -6,6 +6,7 @@ the wire and of the optimiser's slots; the names are those in a checkpoint.
 
 # m rows, T tokens, Q entries of group "masked", D hidden width of the student
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,7 +163,7 @@ def _frozen_names(names: list[str], patterns: tuple[str, ...]) -> frozenset[str]
 
 
 def forward(student: Student, batch: MicroBatch, objective: Objective, *, dropout: Any) -> Outputs:
-    """One pass over a micro-batch.
+    """One pass over a micro-batch; a second one over the unmasked input where labels belong to it.
 
     Args:
       student: the model.
@@ -170,21 +171,39 @@ def forward(student: Student, batch: MicroBatch, objective: Objective, *, dropou
       objective: says what is needed.
       dropout: `limbeck.models.dropout.DropoutKeys`, or None for none.
     """
-    encoded = student.model.encode(
-        batch["ids"],
-        batch["segment_ids"],
-        batch["attention_mask"],
-        dropout=dropout,
-        hidden_layers=objective.hidden_layers,
-    )
+    hidden_layers = objective.hidden_layers
+    encode = functools.partial(_encode, student.model, batch, dropout=dropout)
+    if "unmasked_ids" in batch:
+        encoded = encode(batch["ids"])
+        hidden = encode(batch["unmasked_ids"], hidden_layers=hidden_layers).hidden
+    else:
+        encoded = encode(batch["ids"], hidden_layers=hidden_layers)
+        hidden = encoded.hidden
     logits = None
     if objective.needs_logits:
         logits = masked_logits(student.model, encoded.last, batch)
     states = {
         layer: tf.reshape(tf.cast(state, tf.float32), (-1, student.architecture.hidden_dim))
-        for layer, state in encoded.hidden.items()
+        for layer, state in hidden.items()
     }
     return Outputs(logits=logits, states=states)
+
+
+def _encode(
+    model: Any,
+    batch: MicroBatch,
+    ids: tf.Tensor,
+    *,
+    hidden_layers: tuple[int, ...] = (),
+    dropout: Any,
+) -> Any:
+    return model.encode(
+        ids,
+        batch["segment_ids"],
+        batch["attention_mask"],
+        dropout=dropout,
+        hidden_layers=hidden_layers,
+    )
 
 
 def masked_logits(model: Any, last: tf.Tensor, batch: MicroBatch) -> tf.Tensor:

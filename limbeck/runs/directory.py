@@ -4,6 +4,9 @@ config.json     the resolved settings; another run's settings are refused
 metrics.jsonl   one JSON object a line (`limbeck.runs.metrics`)
 tensorboard/    the same values for TensorBoard
 checkpoints/    written by the trainer
+ledger.jsonl    proofs that the ranks fed the rows of the order
+nonfinite.jsonl, quarantine.jsonl   rows of updates that were left out, and bad records, if any
+lock            held while a process trains here
 heartbeat/      one small file a rank (`limbeck.runs.heartbeat`)
 logs/           one file a rank, when asked for
 """

@@ -4,13 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from limbeck.config import UsageError, yaml_file
 from limbeck.ranks import World
 from train.inputs import open_inputs
 from train.masking import Masker, mask_rows
+from train.objective import bind
 from train.recipe import DynamicMasking, Recipe
 from train.stream import Stream
+from train.student import build_student, forward
 
 V, MASK, SPECIAL = 1000, 4, (0, 2, 3, 4)
 
@@ -159,9 +162,10 @@ def test_every_world_size_and_a_resume_draw_the_same_masks(unmasked):
 
 
 def test_labels_masked_examples_and_other_tokenizers_are_refused(unmasked):
-    labels = {"top": "x"}
-    objective = [{"loss": "kl", "signal": "top"}]
-    with pytest.raises(UsageError, match="masking makes an input that no stored label belongs to"):
+    unmasked.hidden(unmasked.root / "plain")
+    labels = {"states": str(unmasked.root / "states")}
+    objective = [{"loss": "hidden_cosine", "signal": "states", "student_layer": 1}]
+    with pytest.raises(UsageError, match="masking has no effect: stored labels belong to the unm"):
         opened(unmasked, data=data(unmasked, labels=labels), objective=objective)
     stored = str(unmasked.examples("stored"))
     with pytest.raises(UsageError, match="masked already; leave data.masking out"):
@@ -183,3 +187,62 @@ def test_unmasked_examples_serve_families_of_unmasked_input(unmasked):
     source = inputs.source(World(), ("all",))
     batch = source.read(source.global_rows(0))
     assert batch.items["all"] == batch.num_tokens
+
+
+def test_stored_labels_see_the_unmasked_input_and_hard_labels_the_masked_one(unmasked):
+    unmasked.hidden(unmasked.root / "plain")
+    states = {"states": str(unmasked.root / "states")}
+    mlm = {"loss": "mlm"}
+    match = {
+        "loss": "hidden_mse",
+        "signal": "states",
+        "student_layer": 1,
+        "projection": "linear",
+    }
+    blocks = {
+        "both": {"data": data(unmasked, labels=states), "objective": [mlm, match]},
+        "mlm": {"data": data(unmasked), "objective": [mlm]},
+        "match": {
+            "data": {"examples": str(unmasked.root / "plain"), "labels": states},
+            "objective": [match],
+        },
+    }
+    sums, seen = {}, {}
+    for name, changes in blocks.items():
+        inputs = opened(unmasked, **changes)
+        objective = bind(inputs.recipe.objective, inputs.families)
+        source = inputs.source(World(), objective.lists)
+        (batch,) = source.read(source.global_rows(0)).micro
+        student = build_student(inputs, objective)
+        outputs = forward(
+            student, tf.nest.map_structure(tf.constant, batch), objective, dropout=None
+        )
+        found = objective.sums(
+            outputs, tf.nest.map_structure(tf.constant, batch), student.projections
+        )
+        sums[name], seen[name] = found.numpy(), batch
+    assert (seen["both"]["ids"] != seen["both"]["unmasked_ids"]).any()
+    assert (seen["both"]["unmasked_ids"] == seen["match"]["ids"]).all()
+    assert (seen["both"]["ids"] == seen["mlm"]["ids"]).all()
+    assert sums["both"][0] == sums["mlm"][0]
+    assert np.isfinite(sums["both"][1]) and sums["both"][1] > 0
+
+
+def test_the_second_pass_alone_moves_the_matched_term(unmasked):
+    unmasked.hidden(unmasked.root / "plain", dim=8)
+    states = {"states": str(unmasked.root / "states")}
+    match = {"loss": "hidden_mse", "signal": "states", "student_layer": 1}
+    values = []
+    for masking in (0.15, 0.6):
+        settings = {"tokenizer": str(unmasked.tokenizer()), "rate": masking}
+        inputs = opened(
+            unmasked,
+            data=data(unmasked, labels=states, masking=settings),
+            objective=[{"loss": "mlm"}, match],
+        )
+        objective = bind(inputs.recipe.objective, inputs.families)
+        source = inputs.source(World(), objective.lists)
+        batch = tf.nest.map_structure(tf.constant, source.read(source.global_rows(0)).micro[0])
+        outputs = forward(build_student(inputs, objective), batch, objective, dropout=None)
+        values.append(objective.sums(outputs, batch, {}).numpy())
+    assert values[0][0] != values[1][0] and values[0][1] == values[1][1]

@@ -118,7 +118,8 @@ class Data:
     """A live teacher in place of stored labels."""
 
     masking: DynamicMasking | None = None
-    """Masks made while training, for examples that were stored without."""
+    """Masks made while training, for examples that were stored without. Terms on stored labels,
+    which belong to the unmasked input, then look at a second pass over that."""
 
     heldout: str | None = None
     """Examples to evaluate on while training; see `training.evaluate_every`."""
@@ -154,11 +155,6 @@ class Data:
         weighted = [corpus.weight is not None for corpus in self.corpora]
         if any(weighted) and not all(weighted):
             raise ValueError("give every corpus a weight, or none of them")
-        if self.masking is not None and self.label_names:
-            raise ValueError(
-                "masking makes an input that no stored label belongs to; leave labels out (or use "
-                "teacher, which sees the masked input), or prepare examples with stored masks"
-            )
         if self.teacher is not None and self.label_names:
             raise ValueError("teacher answers live; leave labels out")
         if self.heldout_labels and self.heldout is None:

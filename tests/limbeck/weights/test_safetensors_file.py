@@ -1,9 +1,10 @@
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from limbeck.config.errors import LimbeckError
-from limbeck.weights.safetensors_file import read_tensors, write_tensors
+from limbeck.weights.safetensors_file import DTYPES, read_tensors, write_tensors
 
 TENSORS = {
     "b": np.arange(6, dtype=np.float32).reshape(2, 3).T,  # not contiguous
@@ -26,6 +27,22 @@ def test_equal_tensors_give_equal_bytes(tmp_path):
     write_tensors(tmp_path / "x", TENSORS, metadata={"format": "pt"})
     write_tensors(tmp_path / "y", dict(reversed(TENSORS.items())), metadata={"format": "pt"})
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+@pytest.mark.parametrize("metadata", [None, {"limbeck": '{"a": "\\" \u00e9"}'}])
+def test_bytes_are_those_of_the_library(tmp_path, metadata):
+    every = {f"x{name}": np.ones((2, 3), name) for name in DTYPES if name != "bfloat16"}
+    tensors = {**TENSORS, **every}
+    write_tensors(tmp_path / "x", tensors, metadata=metadata)
+    whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    theirs = safetensors.numpy.save(whole, metadata=metadata)
+    assert (tmp_path / "x").read_bytes() == theirs
+
+
+def test_dtype_that_no_file_holds_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="'a' has dtype complex128"):
+        write_tensors(tmp_path / "x", {"a": np.ones(2, complex)})
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path):
