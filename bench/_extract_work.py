@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from extract.batching import plan_batches
 from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.labels import positions
 from limbeck.records.examples import attention_mask, examples_layout, segment_ids
 from limbeck.records.keys import key_rows, make_key, shards_of
 from limbeck.records.writer import DatasetWriter
+from limbeck.teachers.batching import plan_batches
 
 __all__ = [
     "SHAPES",

@@ -1,7 +1,7 @@
 """Extraction: a teacher runs once over examples and leaves its signals as label families.
 
 Doors: `extract.settings` (recipes and settings), `extract.run.extract` (the job) and
-`extract.batching` (the plan of batches). This module stays free of TensorFlow; importing
+`limbeck.teachers.batching` (the plan of batches). This module stays free of TensorFlow; importing
 `extract.run` loads it.
 """
 

@@ -15,7 +15,6 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from extract.items import position_counts, question_of
 from extract.window_labels import flat_labels
 from extract.windows import Window, Windows
 from limbeck.config.errors import UsageError
@@ -26,6 +25,7 @@ from limbeck.labels.signals import Signal, to_dict
 from limbeck.records.canonical import plain
 from limbeck.records.resume import job_there
 from limbeck.teachers.protocol import Teacher
+from limbeck.teachers.questions import position_counts, question_of
 
 __all__ = ["fit_families", "settled_before"]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from extract.fitting import fit_families
 from extract.inputs import Checked, batch_settings
-from extract.items import question_of
 from extract.settings import ExtractSettings
 from extract.window_labels import Encoding
 from extract.windows import Windows
@@ -20,6 +19,7 @@ from limbeck.records.dataset import Dataset
 from limbeck.records.manifest import Manifest
 from limbeck.records.writer import DatasetWriter
 from limbeck.teachers import Teacher, TeacherFacts
+from limbeck.teachers.questions import question_of
 
 __all__ = [
     "Family",

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from extract.faults import find_constant
-from extract.items import position_counts
 from extract.windows import Window
 from limbeck.config.errors import LimbeckError
 from limbeck.labels import codecs
@@ -19,6 +18,7 @@ from limbeck.records.keys import chosen, input_digest, split_key
 from limbeck.records.layout import Layout
 from limbeck.records.sorted_rows import RowBatch
 from limbeck.teachers.protocol import Answers
+from limbeck.teachers.questions import position_counts
 
 __all__ = ["Encoding", "FlatLabels", "flat_labels", "label_records", "refuse_faults", "row_digests"]
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extract.batching import PlannedBatch, plan_batches
-from extract.items import Question, make_batch
 from limbeck.config.errors import LimbeckError
 from limbeck.records.dataset import Dataset
 from limbeck.records.examples import check_examples
 from limbeck.records.keys import chosen
+from limbeck.teachers.batching import PlannedBatch, plan_batches
 from limbeck.teachers.protocol import TeacherBatch
+from limbeck.teachers.questions import Question, make_batch
 
 __all__ = ["Batch", "Window", "Windows"]
 
@@ -133,7 +133,12 @@ class Windows:
         """The batch of a plan."""
         return Batch(
             plan=plan,
-            inputs=make_batch(rows, plan, self.question),
+            inputs=make_batch(
+                {name: values[plan.rows] for name, values in rows.items()},
+                self.question,
+                length=plan.length,
+                num_real=plan.num_real,
+            ),
             num_tokens=int(rows["num_tokens"][plan.real_rows].sum(dtype=np.int64)),
         )
 

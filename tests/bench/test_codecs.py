@@ -1,13 +1,15 @@
 """The codec benchmark's measurements on a case small enough to work out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from bench import _sparse
+from bench import _full, _sparse
 from bench._sparse import Codec, Positions
-from bench.codecs import BEGIN, END, write_between_marks
+from bench.codecs import BEGIN, END, Options, main, write_between_marks
 from limbeck.config.errors import LimbeckError
-from limbeck.labels import SparseSignal
+from limbeck.labels import Side, SparseSignal
 
 V = 120
 
@@ -61,3 +63,31 @@ def test_tables_go_between_the_marks(tmp_path):
     path.write_text("no marks")
     with pytest.raises(LimbeckError, match="are not both there"):
         write_between_marks(path, "new")
+
+
+def test_final_states_give_the_full_gradient_the_closer_the_finer_they_are(data):
+    rng = np.random.default_rng(1)
+    states = rng.normal(0, 1, (150, 24)).astype(np.float32)
+    kernel, bias = (rng.normal(0, 1, shape).astype(np.float32) for shape in ((V, 24), (V,)))
+    found = _full.measure(
+        _full.FinalStates(
+            measured=states,
+            others=states[:50],
+            decoder=Side(tensors={"decoder/kernel": kernel, "decoder/bias": bias}),
+        ),
+        replace(data, teacher=states @ kernel.T + bias),
+    )
+    assert [row.name for row in found] == ["final, int8", "final, int8+8", "final, bfloat16"]
+    assert [row.num_bytes for row in found] == [24 + 4, 24 + 4 + 16, 48]
+    assert found[0].squared_error > found[1].squared_error > 0.0
+    for row in found:
+        assert row.gradients.keys() == _full.full_row(data).gradients.keys()
+        for angle, ratio in row.gradients.values():
+            assert angle < 0.5 and abs(ratio - 1) < 5e-3  # states to 1 % of their scale
+
+
+def test_some_of_the_parts_replace_no_tables(tmp_path, capsys):
+    (tmp_path / "teacher").mkdir()
+    options = Options(demo=str(tmp_path), parts=("full",), out=str(tmp_path / "page.md"))
+    assert main(options) == 2
+    assert "leave out --parts, or --out" in capsys.readouterr().out

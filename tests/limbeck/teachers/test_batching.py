@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extract.batching import plan_batches
+from limbeck.teachers.batching import plan_batches
 
 
 def plan(lengths, batch_tokens=64, length_multiple=8, max_length=32, fill=False):
