@@ -86,6 +86,9 @@ def _find_keras(path: Path) -> TeacherSource:
 
 
 def _find_pytorch(path: Path) -> TeacherSource:
+    # Read when PyTorch is first imported: how long its threads spin at the end of each operation.
+    # By default for milliseconds, which takes a core from whoever reads and writes beside them.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from limbeck.teachers.torch_facts import check_answers, facts_of_any, side_of_any
     from limbeck.teachers.torch_model import load_torch_model
 
