@@ -8,6 +8,7 @@ approach can do. Batches are in memory already.
 """
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -52,6 +53,8 @@ class TorchLoop:
 
 
 def _serve(sizes: Sizes, ratios: tuple[float, ...], threads: int, pipe: Connection) -> None:
+    # Threads that spin at each other's barriers take five times the CPU on a shared machine.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     import torch
 
     torch.set_num_threads(threads)

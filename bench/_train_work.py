@@ -51,11 +51,11 @@ class Sizes:
     """Of both models."""
     batch: int = 32
     """Rows of a step."""
-    student_layers: int = 3
+    student_layers: int = 6
     """Of the student."""
-    student_dim: int = 192
+    student_dim: int = 384
     """Of the student."""
-    teacher_dim: int = 384
+    teacher_dim: int = 768
     """Of the teachers; their layers follow from the ratio of FLOPs."""
     shards: int = 4
     """Of the store."""

@@ -69,12 +69,15 @@ class Recipe:
             )
         if unused := sorted(set(self.data.signal_names) - used):
             raise ValueError(f"{where} has {unused[0]!r}, which no term of objective uses")
-        if self.data.masking is not None and self.data.teacher is None:
-            if all(term.signal is not None for term in self.objective):
-                raise ValueError(
-                    "data.masking has no effect: stored labels belong to the unmasked input, and "
-                    "no other term looks at masked tokens"
-                )
+        if (
+            self.data.masking is not None
+            and self.data.teacher is None
+            and all(term.signal is not None for term in self.objective)
+        ):
+            raise ValueError(
+                "data.masking has no effect: stored labels belong to the unmasked input, and no "
+                "other term looks at masked tokens"
+            )
         if self.training.evaluate_every and self.data.heldout is None:
             raise ValueError("training.evaluate_every has no effect without data.heldout")
         if self.training.keep_best and self.data.heldout is None:
