@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from beam_pipelines.job import Finished
 from limbeck import __version__
 from limbeck.config.command import run_command
-from limbeck.config.errors import UsageError
 
-__all__ = ["later", "run_module", "summarise"]
+__all__ = ["run_module", "summarise"]
 
 
 def run_module(prog: str) -> None:
@@ -41,16 +40,3 @@ def summarise(finished: Sequence[Finished], *, what: str, dead_letters: str = ""
     if num_dead:
         lines.append(f"{num_dead:,} dead letters are listed in {dead_letters}")
     return "\n".join(lines)
-
-
-def later(prog: str, work: str, argv: Sequence[str]) -> None:
-    """Stands for a command that is still to come.
-
-    Raises:
-      UsageError: always, but for `--help`.
-    """
-    message = f"not there yet; it comes with {work}"
-    if "-h" in argv or "--help" in argv:
-        print(f"usage: python -m {prog}\n\n{message}")
-        return
-    raise UsageError(message)

@@ -131,12 +131,6 @@ def test_help_explains_every_option(run):
     assert "Share of the documents to hold out" in " ".join(done.out.replace("│", " ").split())
 
 
-def test_later_command_says_what_brings_it(run):
-    done = run("beam_pipelines.labels", "--anything")
-    check_usage_error(done, "beam_pipelines.labels", "not there yet")
-    assert "many machines" in done.err
-
-
 def test_package_itself_lists_its_verbs(run):
     done = run("beam_pipelines", "--help")
     assert done.code == 0 and all(name in done.out for name in COMMANDS)

@@ -315,7 +315,8 @@ def test_heldout_labels_that_do_not_fit_the_recipe_are_refused_before_anything_s
     toy = toy_with_families
     if not (toy.root / "deep").exists():
         toy.hidden(toy.root / "examples", "deep", layer=3)
-    plain = toy.distil(training={"keep_best": True, **changes} if changes else {})
+    best = {"keep_best": True, "evaluate_every": 1}
+    plain = toy.distil(training={**best, **changes} if changes else {})
     plain["data"] |= {
         "heldout": str(toy.root / "examples"),
         "heldout_labels": {name: str(toy.root / path) for name, path in labels.items()},
