@@ -21,6 +21,7 @@ from limbeck.labels.side import Side
 from limbeck.labels.signals import FinalSignal, LabelDims, Signal, SparseSignal
 from limbeck.records.dataset import Dataset, check_rows_match
 from limbeck.records.examples import refuse_unmasked
+from limbeck.records.files import bytes_in
 from limbeck.records.rows import FixedRows
 from limbeck.records.writer import DatasetWriter
 
@@ -186,9 +187,7 @@ def _check_space(
     """Counts what the families need beyond what is there already."""
     needed = 0.0
     for target in targets.values():
-        if os.path.isdir(target.writer.directory):
-            entries = os.scandir(target.writer.directory)
-            needed -= sum(entry.stat().st_size for entry in entries if entry.is_file())
+        needed -= bytes_in(target.writer.directory)
         records = examples.num_rows * target.fitted.signal.records
         each = _record_bytes(target, final, source, examples, seed=settings.seed)
         needed += (each + INDEX_BYTES) * records

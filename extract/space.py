@@ -5,8 +5,9 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from extract.job import Family, Job
+from extract.job import Job
 from limbeck.config.errors import UsageError
+from limbeck.records.files import bytes_in
 
 __all__ = ["Space", "refuse_without_space", "space_of"]
 
@@ -44,7 +45,7 @@ def space_of(job: Job, record_bytes: Mapping[str, float]) -> Space:
         spread = 1.0 if family.encoding.layout.stride_is_fixed else SPREAD
         needed += families[name] * spread + INDEX_BYTES * records
         needed += sum(len(data) for data in family.writer.attachments.values())
-        needed -= _there(family)
+        needed -= bytes_in(family.writer.directory)
         if largest > job.windows.window_rows:  # windows are put aside before they are merged
             needed += record_bytes[name] * spread * largest * family.signal.records
     return Space(
@@ -66,13 +67,6 @@ def refuse_without_space(out: str, *, needed_bytes: int, free_bytes: int) -> Non
             f"{free_bytes / 1e9:.1f} GB free; free some space, or keep less (k, positions, layers, "
             "records)"
         )
-
-
-def _there(family: Family) -> int:
-    directory = family.writer.directory
-    if not os.path.isdir(directory):
-        return 0
-    return sum(entry.stat().st_size for entry in os.scandir(directory) if entry.is_file())
 
 
 def _existing(path: str) -> str:

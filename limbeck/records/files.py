@@ -19,6 +19,7 @@ from typing import BinaryIO, Literal
 from limbeck.config.errors import LimbeckError, UsageError
 
 __all__ = [
+    "bytes_in",
     "allow_open_files",
     "atomic_file",
     "atomic_write",
@@ -266,3 +267,13 @@ def _clear(error: OSError, path: str) -> Exception:
             "to the same directory? Run one at a time"
         )
     return OSError(error.errno, error.strerror or str(error), path)
+
+
+def bytes_in(directory: str) -> int:
+    """Bytes of the files of a directory, in which others may write; 0 where there is none."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # renamed or removed since it was listed
+                total += entry.stat().st_size if entry.is_file() else 0
+    return total
