@@ -23,7 +23,7 @@ from train.advance import advance, prepare_batch
 from train.inputs import open_inputs
 from train.job import Job, build_job
 from train.meter import Meter
-from train.recipe import Data, LiveTeacher, ModelInit, Optimizer, Recipe, Term, Training
+from train.recipe import Data, LiveTeacher, ModelInit, Optimizer, Recipe, Training, make_term
 from train.stopping import StopRequest
 from train.stream import RankBatch, Stream
 
@@ -153,8 +153,8 @@ def make_job(root: Path, sizes: Sizes, world: World, *, name: str, ratio: float 
         data=data,
         model=ModelInit(architecture=sizes.student),
         objective=(
-            Term(loss="kl", signal="top", temperature=TEMPERATURE),
-            Term(loss="mlm", weight=0.5),
+            make_term(loss="kl", signal="top", temperature=TEMPERATURE),
+            make_term(loss="mlm", weight=0.5),
         ),
         optimizer=Optimizer(learning_rate=1e-4),
         training=Training(global_batch=sizes.batch, steps=MANY),

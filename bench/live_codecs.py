@@ -26,7 +26,7 @@ from limbeck.weights.hf_folder import read_architecture
 from train.advance import prepare_batch
 from train.inputs import Inputs, open_inputs
 from train.objective import BoundTerm, Objective, bind
-from train.recipe import Data, LiveTeacher, ModelInit, Optimizer, Recipe, Term, Training
+from train.recipe import Data, LiveTeacher, ModelInit, Optimizer, Recipe, Term, Training, make_term
 from train.step import TrainStep
 from train.stream import RankBatch
 from train.student import Student, build_student
@@ -82,13 +82,13 @@ def terms(wanted: dict[str, Signal], *, student_layer: int) -> Iterator[Term]:
     """Every comparison that a signal allows."""
     for name, signal in wanted.items():
         if isinstance(signal, HiddenSignal):
-            yield Term(loss="hidden_mse", signal=name, student_layer=student_layer)
+            yield make_term(loss="hidden_mse", signal=name, student_layer=student_layer)
         elif isinstance(signal, SparseSignal) and signal.sample:
-            yield Term(loss="soft_ce", signal=name)
+            yield make_term(loss="soft_ce", signal=name)
         else:
             for temperature in (1.0, 2.0):
-                yield Term(loss="kl", signal=name, temperature=temperature)
-    yield Term(loss="soft_ce", signal="final float32")
+                yield make_term(loss="kl", signal=name, temperature=temperature)
+    yield make_term(loss="soft_ce", signal="final float32")
 
 
 def make_inputs(options: Options, *, checkpoint: str | None) -> Inputs:
@@ -145,21 +145,25 @@ def cells(got: Gradient, exact: Gradient, *, exact_loss: float) -> str:
 
 def table(inputs: Inputs, batches: Sequence[RankBatch]) -> dict[tuple[str, float], str]:
     """(signal, temperature) -> cells."""
-    objective = bind(inputs.recipe.objective, inputs.families)
-    student = build_student(inputs, objective)
+    objective = bind(inputs.recipe.objective, inputs.families, inputs.student)
+    student = build_student(inputs)
     exact: dict[tuple[str, float], Gradient] = {}
     # The entropies differ but the gradients are equal: only the loss needs this one.
     full_ce = gradient(student, objective.terms[-1], batches).loss
     rows = {}
     for bound in objective.terms[:-1]:
         term = bound.term
-        assert term.signal is not None  # of all these terms
-        kind = "hidden" if term.student_layer is not None else "logits"
+        kind, temperature = "hidden" if term.student_layers else "logits", _temperature(term)
         got = gradient(student, bound, batches)
-        base = exact.setdefault((kind, term.temperature), got)
+        base = exact.setdefault((kind, temperature), got)
         loss = full_ce if term.loss == "soft_ce" else base.loss
-        rows[term.signal, term.temperature] = cells(got, base, exact_loss=loss)
+        rows[term.signals[0], temperature] = cells(got, base, exact_loss=loss)
     return rows
+
+
+def _temperature(term: Term) -> float:
+    """1 for terms without one."""
+    return float(getattr(term, "temperature", 1.0))
 
 
 def main() -> int:
@@ -171,7 +175,7 @@ def main() -> int:
         return 2
     world = ranks.init()
     late = make_inputs(options, checkpoint=str(demo / "student"))
-    objective = bind(late.recipe.objective, late.families)
+    objective = bind(late.recipe.objective, late.families, late.student)
     source = late.source(world, objective.lists)
     starts = range(0, options.rows, options.batch)
     batches = [prepare_batch(source.read(source.global_rows(start))) for start in starts]

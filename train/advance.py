@@ -40,8 +40,9 @@ def advance(
     """
     recipe = job.inputs.recipe
     counts, rows, tokens, stopping = _global_counts(job, batch, stop=stop, meter=meter)
-    factors = job.objective.factors(counts)
-    gradients = job.step.gradients(batch.micro, factors, step=before.step)
+    factors = job.objective.factors(counts, x=before.step / recipe.training.steps)
+    settled = job.step.settle(batch.micro, counts, step=before.step)
+    gradients = job.step.gradients(batch.micro, factors, step=before.step, settled=settled)
     with meter.communicating():
         total = job.step.reduce(gradients, wire=recipe.training.wire)
     rate = learning_rate(recipe.optimizer, step=before.step, num_steps=recipe.training.steps)

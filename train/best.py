@@ -28,14 +28,15 @@ def better(best: Best | None, scores: Any, *, name: str, step: int) -> Best | No
 
     Args:
       best: so far; None before the first evaluation.
-      scores: has `name` as an attribute (`train.evaluate.Scores`).
-      name: the metric; `limbeck.runs.names` says which direction is better.
+      scores: with `metrics()` (`train.evaluate.Scores`), or an attribute of the metric's name.
+      name: the metric, after `eval/`; `limbeck.runs.names` says which direction is better.
       step: of the evaluation.
 
     Returns:
       `best` itself where it stands; a value that is not finite never is the best.
     """
-    value = getattr(scores, name)
+    metrics: dict[str, float] = getattr(scores, "metrics", dict)()
+    value = metrics.get(f"eval/{name}", getattr(scores, name, None))
     if value is None:
         raise ValueError(f"the evaluation has no {name}")
     if not math.isfinite(value):

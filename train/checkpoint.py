@@ -36,6 +36,8 @@ __all__ = [
     "load",
     "load_best",
     "load_newest",
+    "load_result",
+    "peek",
     "progressed_from_bytes",
     "progressed_to_bytes",
     "save",
@@ -43,7 +45,8 @@ __all__ = [
 
 NAME = re.compile(r"step-(\d{8})\.safetensors")
 METADATA_KEY = "limbeck"  # one key: safetensors writes several in random order
-FORMAT = 2  # 1 had the optimiser of Keras and no best evaluation
+# 1 had the optimiser of Keras and no best evaluation; 2 neither `stale` nor `origin`.
+FORMAT, READ = 3, (2, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +69,20 @@ class Progressed:
     """Of the run's settings."""
 
     architecture: dict[str, Any]
-    """The student's, as plain settings: what started it may be gone when the run is exported."""
+    """The student's, as plain settings (`Inputs.student_entry`): what started it may be gone when
+    the run is exported."""
 
     surroundings: dict[str, Any]
     """What bits depend on: versions, ranks, threads, machine."""
 
     best: Best | None = None
     """The best evaluation up to `step`; None before the first."""
+
+    stale: int = 0
+    """Evaluations since then, each no better."""
+
+    origin: dict[str, Any] | None = None
+    """Of a stage, the checkpoint whose weights it started from: `stage`, `step`, `sha256`."""
 
     def to_plain(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -105,6 +115,9 @@ class Checkpoint:
 
     tensors: Mapping[str, np.ndarray]
     """Every variable by name."""
+
+    sha256: str = ""
+    """Of what was loaded, in hex; empty before it is saved."""
 
 
 def progressed_to_bytes(progressed: Progressed) -> bytes:
@@ -172,17 +185,17 @@ def load(path: Path) -> Checkpoint:
     claimed = header.pop("sha256", None)
     if checkpoint_digest(header, tensors) != claimed:
         raise LimbeckError(f"{path}: damaged: its SHA-256 is not the one in its header")
-    if header["format"] != FORMAT:
+    if header["format"] not in READ:
         raise UsageError(
             f"{path}: a checkpoint of format {header['format']} from another version of limbeck; "
-            f"this one goes on from format {FORMAT} only: finish the run with that version, or "
-            "delete its directory to start it again"
+            f"this one goes on from formats {READ[0]} to {FORMAT}: finish the run with that "
+            "version, or delete its directory to start it again"
         )
     try:
         progressed = Progressed.from_plain(header["progressed"])
     except (KeyError, LimbeckError) as error:
         raise LimbeckError(f"{path}: {error}") from error
-    return Checkpoint(progressed=progressed, tensors=tensors)
+    return Checkpoint(progressed=progressed, tensors=tensors, sha256=claimed)
 
 
 def load_newest(directory: Path) -> Checkpoint | None:
@@ -250,6 +263,33 @@ def load_best(directory: Path) -> Checkpoint | None:
     return load(path)
 
 
+def load_result(directory: Path, *, best: bool) -> Checkpoint | None:
+    """Loads what a run has made so far: with `best` that of its best evaluation, if it had one.
+
+    Returns:
+      None where there is no checkpoint at all.
+
+    Raises:
+      LimbeckError: as `load_best` and `load_newest`.
+    """
+    newest = load_newest(directory)
+    if newest is None or not best or newest.progressed.best is None:
+        return newest
+    return load_best(directory)
+
+
+def peek(path: Path) -> Progressed | None:
+    """Where a run stood, from a file's header alone; None where that is damaged.
+
+    For reports: nothing is checked against a hash.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return Progressed.from_plain(_header(file)["progressed"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def file_name(step: int) -> str:
     """Name of the checkpoint after `step` updates."""
     return f"step-{step:08d}.safetensors"
@@ -263,11 +303,8 @@ def list_checkpoints(directory: Path) -> list[Path]:
 
 def _best_step(path: Path) -> int | None:
     """Step of the best evaluation in a file's header; None without one, or where it is damaged."""
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            return int(_header(file)["progressed"]["best"]["step"])
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    progressed = peek(path)
+    return None if progressed is None or progressed.best is None else progressed.best.step
 
 
 def _header(file: Any) -> Any:

@@ -1,8 +1,10 @@
 """The options of `python -m train VERB`, and what each verb does."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -11,14 +13,18 @@ from limbeck.config import yaml_file
 from limbeck.config.command import before_work, parse
 from limbeck.config.errors import UsageError
 from limbeck.ranks import World
+from limbeck.runs import stage_runs_of, student_run
 from train.asked import EvaluateOptions, asked_of
 from train.given import check_evaluation, check_model, check_output
 from train.json_file import write_json
-from train.preflight import is_complete, preflight
+from train.preflight import how_complete, is_complete, preflight
 from train.recipe import Recipe
+from train.staged import prepare, stages_complete, train_stages
 from train.stopping import EXIT_STOPPED
 
 __all__ = ["VERBS"]
+
+Options = TypeVar("Options", bound=Any)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +50,33 @@ def run(argv: Sequence[str]) -> int:
     world = ranks.init() if ranks.launched_under_mpi() else None
     place = world or World()
     recipe = ranks.agree(place, lambda: _recipe(options), prog=prog)
-    inputs = ranks.agree(place, lambda: preflight(recipe, options.run_dir, place), prog=prog)
-    if world is None and is_complete(recipe, options.run_dir):
-        print(f"{options.run_dir}: complete, all {recipe.training.steps} steps are done")
+    run_it = _run_stages if recipe.stages else _run_whole
+    return run_it(recipe, options.run_dir, world, prog=prog)
+
+
+def _run_whole(recipe: Recipe, run_dir: str, world: World | None, *, prog: str) -> int:
+    """A run in one piece."""
+    place = world or World()
+    inputs = ranks.agree(place, lambda: preflight(recipe, run_dir, place), prog=prog)
+    if world is None and is_complete(recipe, run_dir):
+        print(f"{run_dir}: complete, {how_complete(recipe, run_dir)}")
         return 0
     world = world or ranks.init()
     from train.loop import train
 
-    result = train(recipe, options.run_dir, world, inputs=inputs, say=_say)
+    result = train(recipe, run_dir, world, inputs=inputs, say=_say)
+    return 0 if result.finished else EXIT_STOPPED
+
+
+def _run_stages(recipe: Recipe, run_dir: str, world: World | None, *, prog: str) -> int:
+    """A run in stages."""
+    place = world or World()
+    prepared = ranks.agree(place, lambda: prepare(recipe, run_dir, place), prog=prog)
+    if world is None and stages_complete([stage for stage, _ in prepared]):
+        print(f"{run_dir}: complete, all {len(prepared)} stages are done")
+        return 0
+    world = world or ranks.init()
+    result = train_stages(recipe, run_dir, world, prepared=prepared, say=_say)
     return 0 if result.finished else EXIT_STOPPED
 
 
@@ -63,13 +88,19 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def _of_student(options: Options, name: str) -> Options:
+    """The options with a run in stages replaced by the stage that holds its student."""
+    path = getattr(options, name)
+    return dataclasses.replace(options, **{name: str(student_run(path))}) if path else options
+
+
 def evaluate(argv: Sequence[str]) -> int:
     """Scores a model on held-out examples: accuracy, cross-entropy, KL to a teacher, cosines."""
     options = parse(
         EvaluateOptions, argv, prog="python -m train evaluate", description=evaluate.__doc__ or ""
     )
     with before_work():
-        asked = asked_of(options)
+        asked = asked_of(_of_student(options, "model"))
         check_output(options.json, option="--json")
         check_evaluation(asked)
     from train.evaluate_command import evaluate_model
@@ -87,13 +118,13 @@ class PredictOptions:
     """A model folder or a run's directory."""
 
     text: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Sentences with [MASK] in them."""
+    """Sentences: of a masked LM with [MASK] in them; of a causal LM, texts to go on from."""
 
     tokenizer: str | None = None
     """Tokenizer folder or vocabulary file; the model's own when left out."""
 
     top: int = 5
-    """Tokens shown a mask."""
+    """Tokens shown a mask, or classes a sentence."""
 
     best: bool = False
     """Of a run, the checkpoint of its best evaluation in place of the newest."""
@@ -103,30 +134,27 @@ class PredictOptions:
 
 
 def predict(argv: Sequence[str]) -> int:
-    """Fills the masks of sentences."""
+    """Fills the masks of sentences, goes on from them, or says their classes or tags."""
     options = parse(
         PredictOptions, argv, prog="python -m train predict", description=predict.__doc__ or ""
     )
     if not options.text or options.top < 1:
         raise UsageError("give at least one sentence, and --top of at least 1")
+    options = _of_student(options, "model")
     with before_work():
         check_output(options.json, option="--json")
         check_model(options.model)
     ranks.init()
     from train.models import open_model
-    from train.predict import as_plain, fill_masks
+    from train.predict import predict_lines
 
     with before_work():
         loaded = open_model(options.model, best=options.best)
         tokenizer = loaded.tokenizer(options.tokenizer)
-    answers = fill_masks(loaded.model, tokenizer, options.text, top=options.top)
+    lines, plain = predict_lines(loaded, tokenizer, options.text, top=options.top)
     if options.json is not None:
-        write_json(options.json, as_plain(options.text, answers))
-    for text, fillings in zip(options.text, answers, strict=True):
-        print(text)
-        for filling in fillings:
-            guesses = zip(filling.tokens, filling.probabilities, strict=True)
-            print("  " + "  ".join(f"{token} {p:.3f}" for token, p in guesses))
+        write_json(options.json, plain)
+    print("\n".join(lines))
     return 0
 
 
@@ -146,18 +174,28 @@ class ExportOptions:
     best: bool = False
     """The checkpoint of the run's best evaluation in place of the newest."""
 
+    head: str | None = None
+    """Of a student with several heads, the one that the folder gets."""
+
 
 def export(argv: Sequence[str]) -> int:
     """Writes a run's student as a folder that transformers loads."""
     options = parse(
         ExportOptions, argv, prog="python -m train export", description=export.__doc__ or ""
     )
+    options = _of_student(options, "run_dir")
     with before_work():
         check_model(options.run_dir)
     ranks.init()
     from train.export import export as write
 
-    out = write(options.run_dir, options.out, tokenizer=options.tokenizer, best=options.best)
+    out = write(
+        options.run_dir,
+        options.out,
+        tokenizer=options.tokenizer,
+        best=options.best,
+        head=options.head,
+    )
     print(f"wrote {out}")
     return 0
 
@@ -167,7 +205,7 @@ class ReportOptions:
     """Options of `report`."""
 
     run_dirs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Directories of runs, finished or not."""
+    """Directories of runs, finished or not; of a run in stages, its stages are compared."""
 
     html: str | None = None
     """The page; report.html in the run, or in the directory that holds all the runs, when left
@@ -187,7 +225,12 @@ def report(argv: Sequence[str]) -> int:
         check_output(options.json, option="--json")
     from train.report import report_runs
 
-    lines = report_runs(options.run_dirs, html=options.html, json_file=options.json)
+    runs = [
+        str(stage) for path in options.run_dirs for stage in stage_runs_of(path) or [Path(path)]
+    ]
+    alone = options.run_dirs[0] if len(options.run_dirs) == 1 else None
+    page = str(Path(alone) / "report.html") if alone and stage_runs_of(alone) else None
+    lines = report_runs(runs, html=options.html or page, json_file=options.json)
     print("\n".join(lines))
     return 0
 
@@ -195,7 +238,7 @@ def report(argv: Sequence[str]) -> int:
 VERBS = {
     "run": (run, "train a student by a recipe, or go on with a run"),
     "evaluate": (evaluate, "score a model on held-out examples"),
-    "predict": (predict, "fill the masks of sentences"),
+    "predict": (predict, "answer sentences: masks, next tokens, classes, tags"),
     "export": (export, "write a run's student as a model folder"),
     "report": (report, "compare runs on one page"),
 }

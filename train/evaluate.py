@@ -1,122 +1,88 @@
-"""How good a model is on held-out examples: accuracy, cross-entropy, KL to a teacher, cosines.
+"""How good a model is on held-out examples: what it answers, and how near it is to a teacher.
 
-Every position counts once, however rows are cut into batches and spread over ranks: masked
-positions for accuracy and cross-entropy, those that a family labels for KL and cosines. A `unigram`
-predictor (`train.unigram`) is the floor that any trained model must leave behind.
+Every entry counts once, however rows are cut into batches and spread over ranks: those that carry a
+label of the examples, those that a family labels. Logits are never kept beyond a batch. A `unigram`
+predictor (`train.unigram`) is the floor that any trained masked LM must leave behind.
 """
 
-# m rows of a batch, T tokens, Q entries of a padded list, V vocabulary, D hidden
+# m rows of a batch, T tokens, Q entries of a padded list, V vocabulary
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from limbeck import ranks
-from limbeck.labels.signals import SparseSignal
-from limbeck.labels.sparse import temperature_column
+from limbeck.config.errors import UsageError
+from limbeck.labels.signals import TaskSignal
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
 from limbeck.records.examples import check_examples
-from train.batch import MicroBatch, base_group, bucket_length, cut
+from train.batch import MicroBatch, base_list, bucket_length, cut
 from train.families import Family
+from train.formula import Outputs
+from train.forward import model_outputs
 from train.heldout import (
-    KL_TEMPERATURE,
+    WHERE,
     Comparison,
+    answers_of,
     check_distribution,
     compared_layers,
     distribution_of,
 )
 from train.inputs import Inputs
-from train.losses import full_kl_values, hidden_cosine_values, kl_values, masked_lm_values
+from train.metrics.measures import CosineMeasure, KLMeasure, LabelMeasure, Measure, Projection
+from train.metrics.questions import head_of_family, label_questions, suffix_of
+from train.metrics.scores import Scores, joined
 from train.mixture import Corpora, CorpusInputs
-from train.objective import Objective, Outputs, clean_head
+from train.objective import Asked, Objective
+from train.recipe import HiddenTerm, StudentFacts, Term
 from train.step import batch_spec, to_tensors
-from train.student import Student, masked_logits
+from train.student import Student
+from train.student_plan import StudentPlan
 
-__all__ = ["Evaluator", "ModelPredictor", "Predictor", "Scores", "make_evaluator"]
+__all__ = ["Evaluation", "Evaluator", "ModelPredictor", "Predictor", "Scores", "make_evaluator"]
 
-Projection = Callable[[tf.Tensor], tf.Tensor]
-MASKED, KL = "masked", "kl"
+# Vocabulary logits of a batch: 256 MiB of them. `all` and `next` have an entry for every token.
+MAX_LOGITS = 1 << 26
 
 
 class Predictor(Protocol):
     """What can be evaluated."""
 
-    def outputs(self, batch: MicroBatch, layers: Sequence[int]) -> Outputs:
-        """Logits (Q, V) float32 at the masked positions and states (m * T, D) of the layers.
-
-        Args:
-          batch: tensors of a micro-batch.
-          layers: rising.
-        """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Means over the positions of all rows; nan where there are none."""
-
-    accuracy: float
-    """Share of masked positions whose true id is the likeliest; ties go to the lower id."""
-
-    cross_entropy: float
-    """To the true ids, nats."""
-
-    kl: float | None = None
-    """KL(teacher || student) at T = 1, nats; None without a teacher's distributions."""
-
-    cosines: Mapping[str, float] = field(default_factory=dict)
-    """Comparison -> cosine of the student's states and the teacher's, 1 for the same direction."""
-
-    counts: Mapping[str, int]
-    """How many positions: `masked`, `kl` and each comparison."""
-
     @property
-    def positions(self) -> int:
-        """Masked positions."""
-        return self.counts[MASKED]
+    def facts(self) -> StudentFacts | None:
+        """What it can be asked; None for masked tokens alone."""
 
-    def metrics(self) -> dict[str, float]:
-        """By the names of `limbeck.runs.names`."""
-        values = {"eval/accuracy": self.accuracy, "eval/cross_entropy": self.cross_entropy}
-        if self.kl is not None:
-            values["eval/kl"] = self.kl
-        values |= {f"eval/cosine_{name}": value for name, value in self.cosines.items()}
-        return values | {f"eval/count_{name}": count for name, count in self.counts.items()}
-
-    def text(self) -> str:
-        """In one line."""
-        parts = [f"accuracy {self.accuracy:.4f} ce {self.cross_entropy:.4f}"]
-        if self.kl is not None:
-            parts.append(f"kl {self.kl:.4f}")
-        parts += [f"cosine {name} {value:.4f}" for name, value in self.cosines.items()]
-        return f"{' '.join(parts)} over {self.positions} masked tokens"
+    def outputs(self, batch: MicroBatch, asked: Asked) -> Outputs:
+        """What is asked for of a micro-batch of tensors."""
 
 
 @dataclass(frozen=True)
 class ModelPredictor:
-    """A masked-LM model without dropout."""
+    """A model without dropout."""
 
     model: Any
-    """A built `limbeck.models.masked_lm.MaskedLM`."""
+    """Built."""
 
-    def outputs(self, batch: MicroBatch, layers: Sequence[int]) -> Outputs:
-        """One pass; the vocabulary projection at the masked positions only."""
-        encoded = self.model.encode(
-            batch["ids"],
-            batch["segment_ids"],
-            batch["attention_mask"],
-            dropout=None,
-            hidden_layers=tuple(layers),
-        )
-        states = {
-            layer: tf.reshape(tf.cast(state, tf.float32), (-1, state.shape[-1]))
-            for layer, state in encoded.hidden.items()
-        }
-        return Outputs(logits=masked_logits(self.model, encoded.last, batch), states=states)
+    plan: StudentPlan | None = None
+    """What it is; None for a masked LM."""
+
+    @property
+    def facts(self) -> StudentFacts:
+        """Of its plan."""
+        return self._plan.facts
+
+    @property
+    def _plan(self) -> StudentPlan:
+        return self.plan or StudentPlan(architecture=self.model.architecture)
+
+    def outputs(self, batch: MicroBatch, asked: Asked) -> Outputs:
+        """One pass; the vocabulary projection at the entries that are asked for only."""
+        return model_outputs(self.model, batch, batch["ids"], asked, plan=self._plan, dropout=None)
 
 
 class Evaluator:
@@ -126,14 +92,16 @@ class Evaluator:
       predictor: what is scored.
       examples: held-out examples.
       vocab_size: V.
-      families: of these examples; a sparse or final one gives the KL.
+      families: of these examples; sparse, final and task ones give KLs.
       comparisons: layers against the hidden ones.
       projections: comparison's name -> map of its states to the teacher's width.
+      terms: of the objective: they say which head a task family is of.
+      only: the one head that these examples are for; None for all that they have labels for.
       world: ranks share the rows; each gets the scores of all.
-      batch_rows: rows computed at once.
+      batch_rows: rows computed at once, at most.
 
     Raises:
-      UsageError: families that do not give what they are for.
+      UsageError: families that do not give what they are for, or nothing to evaluate.
     """
 
     def __init__(
@@ -145,6 +113,8 @@ class Evaluator:
         families: Mapping[str, Family] | None = None,
         comparisons: Sequence[Comparison] = (),
         projections: Mapping[str, Projection] | None = None,
+        terms: Sequence[Term] = (),
+        only: str | None = None,
         world: World | None = None,
         batch_rows: int = 32,
     ) -> None:
@@ -152,39 +122,58 @@ class Evaluator:
         families = dict(families or {})
         self._corpora = Corpora((CorpusInputs(name="", examples=examples, families=families),))
         self._vocab_size = vocab_size
-        self._teacher = distribution_of(families)
-        if self._teacher is not None:
-            check_distribution(self._teacher, vocab_size=vocab_size)
-        self._comparisons = tuple(comparisons)
-        self._projections = dict(projections or {})
-        lists = [family.list_name for family in families.values()]
-        self._lists = tuple(dict.fromkeys([MASKED, *lists]))
-        self._names = [MASKED, *([KL] if self._teacher else []), *(c.name for c in comparisons)]
+        student = predictor.facts or StudentFacts(architecture=_Sized(vocab_size))
+        questions = label_questions(student, examples, only=only)
+        self._measures: list[Measure] = [LabelMeasure(question) for question in questions]
+        kls = _kl_measures(families, student, terms)
+        self._measures += [measure for _, measure in kls]
+        self._measures += [
+            CosineMeasure(c, families[c.family], (projections or {}).get(c.name))
+            for c in comparisons
+        ]
+        if not self._measures:
+            raise UsageError(
+                f"{examples.directory}: nothing in these examples can be evaluated: the model "
+                f"answers {answers_of(student)}, and they have none of these labels"
+            )
+        groups = [q.list for q in questions if q.head is None]
+        groups += [base_list(family.list_name) for family, m in kls if m.head is None]
+        heads = [q.head for q in questions if q.head is not None]
+        heads += [measure.head for _, measure in kls if measure.head is not None]
+        self._asked = Asked(
+            groups=tuple(dict.fromkeys(groups)),
+            heads=tuple(dict.fromkeys(heads)),
+            hidden=tuple(sorted({c.layer for c in comparisons})),
+        )
+        lists = [*(q.list for q in questions), *groups, *(f.list_name for f in families.values())]
+        self._lists = tuple(dict.fromkeys([*lists, *(f.group for f in families.values())]))
         self._world = world or World()
-        self._batch_rows = min(batch_rows, examples.num_rows)
-        self._decoder = _decoder(self._teacher)
+        self._batch_rows = min(batch_rows, examples.num_rows, self._most_rows())
         self._compiled: Any = None
 
     def scores(self) -> Scores:
         """Goes through all rows; a collective when there are several ranks."""
-        sums = np.zeros(1 + 2 * len(self._names), np.float64)
+        sums = np.zeros(sum(measure.num_sums for measure in self._measures), np.float64)
         for batch in self._batches():
             if self._compiled is None:
                 self._compiled = tf.function(self._sums, input_signature=(batch_spec(batch),))
             sums += self._compiled(to_tensors(batch)).numpy()
-        correct, *rest = ranks.sum_vector(sums, name="evaluate").tolist()
-        counts = dict(zip(self._names, (int(n) for n in rest[::2]), strict=True))
-        means = {
-            name: total / counts[name] if counts[name] else float("nan")
-            for name, total in zip(self._names, rest[1::2], strict=True)
-        }
-        return Scores(
-            accuracy=correct / counts[MASKED] if counts[MASKED] else float("nan"),
-            cross_entropy=means[MASKED],
-            kl=means.get(KL),
-            cosines={c.name: means[c.name] for c in self._comparisons},
-            counts=counts,
-        )
+        total = ranks.sum_vector(sums, name="evaluate")
+        values: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        start = 0
+        for measure in self._measures:
+            own = np.asarray(total[start : start + measure.num_sums])
+            start += measure.num_sums
+            values |= measure.values(own)
+            counts[measure.name] = int(own[0])
+        return Scores(values=values, counts=counts)
+
+    def _most_rows(self) -> int:
+        """Rows whose vocabulary logits fit what a batch may have."""
+        if not {"all", "next"} & set(self._asked.groups):
+            return 1 << 30
+        return max(1, MAX_LOGITS // (self._vocab_size * self._corpora.seq_length))
 
     def _batches(self) -> Iterator[MicroBatch]:
         """This rank's rows, long beside long so that little is padding; read one batch ahead."""
@@ -219,86 +208,75 @@ class Evaluator:
         return batch
 
     def _sums(self, batch: MicroBatch) -> tf.Tensor:
-        """(1 + 2 n,) float64: right guesses; then count and sum of each of the n names."""
-        layers = sorted({c.layer for c in self._comparisons})
-        outputs = self._predictor.outputs(batch, layers)
-        valid = batch["items"][MASKED]["valid"]
-        guesses = tf.argmax(outputs.logits, axis=-1, output_type=tf.int32)
-        right = tf.cast(guesses == batch["true_ids"], tf.float32)
-        pairs = [(valid, masked_lm_values(outputs.logits, batch["true_ids"]))]
-        if self._teacher is not None:
-            items = batch["items"][self._teacher.list_name]
-            pairs.append((items["valid"], self._kl(self._teacher, outputs.logits, items, batch)))
-        pairs += [self._cosines(c, outputs, batch) for c in self._comparisons]
-        sums = [_sum(valid, right)]
-        for there, values in pairs:
-            sums += [_sum(there, tf.ones_like(values)), _sum(there, values)]
-        return tf.stack(sums)
+        """All measures' vectors, one after the other."""
+        outputs = self._predictor.outputs(batch, self._asked)
+        return tf.concat([measure.sums(outputs, batch) for measure in self._measures], 0)
 
-    def _kl(
-        self, family: Family, logits: tf.Tensor, items: Mapping[str, tf.Tensor], batch: MicroBatch
-    ) -> tf.Tensor:
-        """(Q,) at the positions that the family labels."""
-        teacher, valid = batch["teacher"][family.name], items["valid"]
-        if family.list_name != base_group(family.list_name):
-            logits = tf.gather(logits, items["entry"])
-        if self._decoder is not None:
-            kernel, bias = self._decoder
-            states = tf.where(valid[:, None], tf.cast(teacher["states"], tf.float32), 0.0)
-            full = tf.matmul(states, kernel, transpose_b=True) + bias
-            return full_kl_values(logits, full, temperature=KL_TEMPERATURE)
-        assert isinstance(family.signal, SparseSignal)
-        column = temperature_column(family.signal.temperatures, KL_TEMPERATURE)
-        return kl_values(logits, *clean_head(teacher, valid, column), temperature=KL_TEMPERATURE)
 
-    def _cosines(
-        self, comparison: Comparison, outputs: Outputs, batch: MicroBatch
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(Q,) which entries count, and their cosines."""
-        family = self._corpora.parts[0].families[comparison.family]
-        items = batch["items"][family.list_name]
-        states = tf.gather(outputs.states[comparison.layer], items["index"])
-        if comparison.name in self._projections:
-            states = self._projections[comparison.name](states)
-        target = batch["teacher"][comparison.family]["states"]
-        return items["valid"], 1.0 - hidden_cosine_values(states, target)
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluators of a run: one a set of held-out rows."""
+
+    parts: Sequence[Evaluator]
+    """At least one."""
+
+    def scores(self) -> Scores:
+        """Those of all; a collective when there are several ranks."""
+        return joined([part.scores() for part in self.parts])
 
 
 def make_evaluator(
     inputs: Inputs, objective: Objective, student: Student, world: World
-) -> Evaluator | None:
-    """The evaluator of a run on its held-out examples; None where it has none."""
-    if inputs.heldout is None:
-        return None
+) -> Evaluation | None:
+    """The evaluation of a run on its held-out data; None where it has none."""
     terms = [bound.term for bound in objective.terms]
-    widths = {index: int(p.kernel.shape[1]) for index, p in student.projections.items()}
-    comparisons = compared_layers(
-        terms,
-        inputs.heldout_families,
-        hidden_dim=inputs.architecture.hidden_dim,
-        widths=widths,
-    )
-    return Evaluator(
-        ModelPredictor(student.model),
-        inputs.heldout,
-        vocab_size=inputs.architecture.vocab_size,
-        families=inputs.heldout_families,
-        comparisons=comparisons,
-        projections={
-            c.name: student.projections[c.term] for c in comparisons if c.term is not None
-        },
-        world=world,
-    )
+    own = {
+        index: student.projections[bound.projections[0]]
+        for index, bound in enumerate(objective.terms)
+        if isinstance(bound.term, HiddenTerm) and bound.projections
+    }
+    widths = {index: inputs.families[terms[index].signals[0]].hidden_dim for index in own}
+    parts = []
+    for only, (examples, families) in inputs.heldout_sets.items():
+        comparisons = compared_layers(
+            terms, families, hidden_dim=inputs.architecture.hidden_dim, widths=widths
+        )
+        parts.append(
+            Evaluator(
+                ModelPredictor(student.model, inputs.plan),
+                examples,
+                vocab_size=inputs.architecture.vocab_size,
+                families=families,
+                comparisons=comparisons,
+                projections={c.name: own[c.term] for c in comparisons if c.term is not None},
+                terms=terms,
+                only=only,
+                world=world,
+            )
+        )
+    return Evaluation(parts) if parts else None
 
 
-def _sum(valid: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """float64; entries that only fill the list leave by `where`, whatever stands there."""
-    return tf.reduce_sum(tf.where(valid, tf.cast(values, tf.float64), 0.0))
+@dataclass(frozen=True)
+class _Sized:
+    """A shape of which only the vocabulary is known."""
+
+    vocab_size: int
+    """V."""
 
 
-def _decoder(family: Family | None) -> tuple[tf.Tensor, tf.Tensor] | None:
-    """Matrix (V, D) and bias (V,) of a final family, once in memory and not in any graph."""
-    if family is None or isinstance(family.signal, SparseSignal):
-        return None
-    tensors = family.fitted.tensors
-    return tf.constant(tensors["decoder/kernel"]), tf.constant(tensors["decoder/bias"])
+def _kl_measures(
+    families: Mapping[str, Family], student: StudentFacts, terms: Sequence[Term]
+) -> list[tuple[Family, KLMeasure]]:
+    """What compares distributions: at most one family over the vocabulary, and those of tasks."""
+    measures = []
+    vocabulary = distribution_of(families)
+    if vocabulary is not None:
+        check_distribution(vocabulary, student=student)
+        measures.append((vocabulary, KLMeasure(vocabulary)))
+    for family in families.values():
+        if isinstance(family.signal, TaskSignal):
+            head = head_of_family(student, family, terms, where=WHERE)
+            suffix = suffix_of(student, head)
+            measures.append((family, KLMeasure(family, head=head, suffix=suffix)))
+    return measures

@@ -1,33 +1,31 @@
 """`python -m train evaluate`: opens what is named and prints its scores."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import tensorflow as tf
 
 from limbeck import ranks
 from limbeck.config.command import before_work
 from limbeck.config.errors import UsageError
-from limbeck.labels.signals import FinalSignal, HiddenSignal, SparseSignal
+from limbeck.labels.signals import FinalSignal, HiddenSignal, SparseSignal, TaskSignal
 from limbeck.records.dataset import Dataset
 from limbeck.records.examples import refuse_unmasked
 from train.asked import Asked
-from train.evaluate import Evaluator, ModelPredictor, Predictor, Scores
+from train.evaluate import Evaluation, Evaluator, ModelPredictor, Predictor, Scores
 from train.families import Family, open_examples, open_family
+from train.formula import Projection
 from train.given import is_run
 from train.heldout import Comparison, compared_layers, layer_name
 from train.json_file import write_json
 from train.models import open_model
-from train.recipe import Recipe
-from train.restore import load_run
+from train.recipe import HiddenTerm, Term
+from train.restore import load_run, plan_of
+from train.run_projections import RunProjections
+from train.student_plan import StudentPlan
 from train.unigram import Unigram
 
 __all__ = ["evaluate_model"]
-
-Projection = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +44,13 @@ class _Subject:
     """Above the embeddings."""
     max_positions: int | None = None
     """Longest row; None for any."""
-    recipe: Recipe | None = None
-    """Of a run."""
-    projections: Mapping[int, Projection] = field(default_factory=dict)
-    """Term of a run -> map of its student states to the teacher's width."""
-    widths: Mapping[int, int] = field(default_factory=dict)
-    """Term -> width that its projection leads to."""
+    run: RunProjections | None = None
+    """The recipe and the maps of a run."""
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The objective of a run."""
+        return () if self.run is None else self.run.recipe.objective
 
 
 def evaluate_model(asked: Asked, *, json_file: str | None = None) -> list[str]:
@@ -62,21 +61,43 @@ def evaluate_model(asked: Asked, *, json_file: str | None = None) -> list[str]:
     """
     ranks.init()
     with before_work():
-        evaluator, title = _open(asked)
-    scores = evaluator.scores()
+        evaluation, title = _open(asked)
+    scores = evaluation.scores()
     if json_file is not None:
         write_json(json_file, _plain(title, scores))
     return _lines(title, scores)
 
 
-def _open(asked: Asked) -> tuple[Evaluator, str]:
+def _open(asked: Asked) -> tuple[Evaluation, str]:
     subject = _subject(asked)
-    directory, named = asked.examples, asked.families
-    if directory is None:
-        assert subject.recipe is not None  # `check_evaluation` sees to it
-        directory, named = subject.recipe.data.heldout, subject.recipe.data.heldout_labels
-    if directory is None:
+    if asked.examples is not None:
+        part = _evaluator(subject, asked.examples, asked.families, asked=asked, only=None)
+        return Evaluation([part]), subject.title
+    assert subject.run is not None  # `check_evaluation` sees to it
+    data = subject.run.recipe.data
+    if not data.has_heldout:
         raise UsageError(f"{asked.model}: its recipe has no data.heldout; give --examples")
+    sets: list[tuple[str | None, str, Mapping[str, str]]] = [
+        (name, task.examples, task.labels) for name, task in data.heldout_tasks.items()
+    ]
+    if data.heldout is not None:
+        sets.insert(0, (None, data.heldout, data.heldout_labels))
+    parts = [
+        _evaluator(subject, directory, labels, asked=asked, only=only)
+        for only, directory, labels in sets
+    ]
+    return Evaluation(parts), subject.title
+
+
+def _evaluator(
+    subject: _Subject,
+    directory: str,
+    named: Mapping[str, str],
+    *,
+    asked: Asked,
+    only: str | None,
+) -> Evaluator:
+    """The evaluator of one set of examples and the families of these names."""
     examples = open_examples(directory)
     vocab_size = _vocab_size(examples, subject)
     families = {
@@ -84,29 +105,25 @@ def _open(asked: Asked) -> tuple[Evaluator, str]:
         for name, path in named.items()
     }
     if asked.examples is None:
-        assert subject.recipe is not None
-        comparisons = compared_layers(
-            subject.recipe.objective,
-            families,
-            hidden_dim=subject.hidden_dim,
-            widths=subject.widths,
-        )
+        compared = _compared(families, subject)
     else:
         _check_labels(families, asked)
-        comparisons = tuple(
-            _comparison(families[name], layer, subject) for name, layer in asked.layers.items()
-        )
-    maps = subject.projections
-    evaluator = Evaluator(
+        compared = {
+            comparison: projection
+            for name, layer in asked.layers.items()
+            for comparison, projection in [_comparison(families[name], layer, subject)]
+        }
+    return Evaluator(
         subject.predictor,
         examples,
         vocab_size=vocab_size,
         families=families,
-        comparisons=comparisons,
-        projections={c.name: maps[c.term] for c in comparisons if c.term is not None},
+        comparisons=tuple(compared),
+        projections={c.name: made for c, made in compared.items() if made is not None},
+        terms=subject.terms,
+        only=only,
         batch_rows=asked.batch_rows,
     )
-    return evaluator, subject.title
 
 
 def _subject(asked: Asked) -> _Subject:
@@ -120,46 +137,36 @@ def _subject(asked: Asked) -> _Subject:
         return _Subject(predictor=predictor, title=f"unigram of {asked.fit}", vocab_size=int(size))
     if not is_run(asked.model):
         loaded = open_model(asked.model, best=asked.best)
-        return _of_model(loaded.model, loaded.title)
-    recipe, state, model = load_run(asked.model, which="best" if asked.best else "newest")
-    kernels = {
-        int(name.split("/")[1].partition("_")[0]): (name, tensor)
-        for name, tensor in state.tensors.items()
-        if name.startswith("projection/") and name.endswith("/kernel")
-    }
+        return _of_model(loaded.model, loaded.plan, loaded.title)
+    recipe, state, model = load_run(asked.model, which="best" if asked.best else "result")
+    plan = plan_of(state, where=asked.model)
     return _of_model(
         model,
+        plan,
         f"{asked.model} after step {state.progressed.step}",
-        recipe=recipe,
-        projections={
-            index: _projection(kernel, state.tensors[name.removesuffix("kernel") + "bias"])
-            for index, (name, kernel) in kernels.items()
-        },
-        widths={index: kernel.shape[1] for index, (_, kernel) in kernels.items()},
+        run=RunProjections(
+            recipe=recipe, student=plan.facts, tensors=state.tensors, where=asked.model
+        ),
     )
 
 
-def _of_model(model: Any, title: str, **run: Any) -> _Subject:
-    shape = model.architecture
+def _of_model(
+    model: Any, plan: StudentPlan, title: str, *, run: RunProjections | None = None
+) -> _Subject:
+    shape = plan.architecture
     return _Subject(
-        predictor=ModelPredictor(model),
+        predictor=ModelPredictor(model, plan),
         title=title,
         vocab_size=int(shape.vocab_size),
         hidden_dim=shape.hidden_dim,
         num_layers=shape.num_layers,
         max_positions=shape.max_positions,
-        **run,
+        run=run,
     )
-
-
-def _projection(kernel: np.ndarray, bias: np.ndarray) -> Projection:
-    """(N, student's width) -> (N, teacher's width), as `train.student.Projection`."""
-    return lambda states: tf.matmul(states, tf.constant(kernel)) + tf.constant(bias)
 
 
 def _vocab_size(examples: Dataset, subject: _Subject) -> int:
     """V; refuses examples that the model cannot read."""
-    refuse_unmasked(examples.layout, examples=str(examples.directory), who="evaluation")
     longest = int(examples.lengths().max(initial=0))
     if subject.max_positions is not None and longest > subject.max_positions:
         raise UsageError(
@@ -178,27 +185,44 @@ def _vocab_size(examples: Dataset, subject: _Subject) -> int:
 def _check_labels(families: Mapping[str, Family], asked: Asked) -> None:
     for name, family in families.items():
         option = f"--hidden {asked.layers[name]}=" if name in asked.layers else "--labels "
-        wanted: Any = HiddenSignal if name in asked.layers else (SparseSignal, FinalSignal)
+        wanted: Any = (SparseSignal, FinalSignal, TaskSignal)
+        if name in asked.layers:
+            wanted = HiddenSignal
         if not isinstance(family.signal, wanted):
-            kinds = "hidden" if wanted is HiddenSignal else "sparse or final"
+            kinds = "hidden" if wanted is HiddenSignal else "sparse, final or task"
             raise UsageError(
                 f"{option}{asked.families[name]} holds a {family.signal.kind} signal; expected a "
                 f"{kinds} one"
             )
 
 
-def _comparison(family: Family, layer: int, subject: _Subject) -> Comparison:
+def _compared(
+    families: Mapping[str, Family], subject: _Subject
+) -> dict[Comparison, Projection | None]:
+    """The layers that the run itself compares, each with its map."""
+    assert subject.run is not None
+    maps = {
+        (index, name): subject.run.of_term(index, families[name])
+        for index, term in enumerate(subject.terms)
+        for name in term.signals
+        if isinstance(term, HiddenTerm) and name in families
+    }
+    widths = {i: families[name].hidden_dim for (i, name), made in maps.items() if made is not None}
+    comparisons = compared_layers(
+        subject.terms, families, hidden_dim=subject.hidden_dim, widths=widths
+    )
+    return {c: None if c.term is None else maps[c.term, c.family] for c in comparisons}
+
+
+def _comparison(
+    family: Family, layer: int, subject: _Subject
+) -> tuple[Comparison, Projection | None]:
     """A layer of the model against a family, through the run's projection of it where one fits."""
     option = f"--hidden {layer}={family.dataset.directory}"
     if layer > subject.num_layers:
         raise UsageError(f"{option}: the model has {subject.num_layers} layers")
-    terms = () if subject.recipe is None else subject.recipe.objective
-    fitting = [
-        index
-        for index, width in subject.widths.items()
-        if terms[index].student_layer == layer and width == family.hidden_dim
-    ]
-    if len(fitting) > 1:
+    fitting = {} if subject.run is None else subject.run.fitting(layer, family)
+    if len({made.name for made in fitting.values()}) > 1:
         raise UsageError(
             f"{option}: several terms of the run project layer {layer} to {family.hidden_dim}; "
             "leave --examples out to see what the run itself compares"
@@ -208,12 +232,9 @@ def _comparison(family: Family, layer: int, subject: _Subject) -> Comparison:
             f"{option}: it is {family.hidden_dim} wide and the model {subject.hidden_dim}, and no "
             "projection from this layer was trained"
         )
-    return Comparison(
-        name=layer_name(family.name, layer),
-        family=family.name,
-        layer=layer,
-        term=fitting[0] if fitting else None,
-    )
+    index, made = next(iter(fitting.items()), (None, None))
+    name = layer_name(family.name, layer)
+    return Comparison(name=name, family=family.name, layer=layer, term=index), made
 
 
 def _plain(title: str, scores: Scores) -> dict[str, Any]:
@@ -224,6 +245,7 @@ def _plain(title: str, scores: Scores) -> dict[str, Any]:
         "cross_entropy": _known(scores.cross_entropy),
         "kl_to_teacher": _known(scores.kl),
         "cosines": {name: _known(value) for name, value in scores.cosines.items()},
+        "metrics": {name: _known(value) for name, value in scores.values.items()},
         "counts": dict(scores.counts),
     }
 
@@ -234,17 +256,22 @@ def _known(value: float | None) -> float | None:
 
 
 def _lines(title: str, scores: Scores) -> list[str]:
-    lines = [
-        f"model          {title}",
-        f"masked tokens  {scores.positions:,}",
-        f"accuracy       {scores.accuracy:.4f}",
-        f"cross-entropy  {scores.cross_entropy:.4f} nats",
-    ]
-    if scores.kl is not None:
-        part = _part(scores.counts["kl"], scores.positions)
-        lines.append(f"KL to teacher  {scores.kl:.4f} nats{part}")
-    for name, value in scores.cosines.items():
-        lines.append(f"cosine         {value:.4f} {name}, {scores.counts[name]:,} positions")
+    lines = [f"{'model':<14} {title}", f"{scores.unit:<14} {scores.positions:,}"]
+    for name, value in scores.values.items():
+        if name.startswith("cosine_"):
+            part = name.removeprefix("cosine_")
+            lines.append(f"cosine         {value:.4f} {part}, {scores.counts[part]:,} positions")
+            continue
+        words = name.replace("cross_entropy", "cross-entropy").replace("_", " ")
+        base = name.split("_")[0]
+        line = (
+            f"{words.replace('kl', 'KL to teacher', 1) if base == 'kl' else words:<14} {value:.4f}"
+        )
+        if base in ("kl", "cross"):
+            line += " nats"
+        if base == "kl":
+            line += _part(scores.counts[name], scores.positions)
+        lines.append(line)
     return lines
 
 

@@ -14,6 +14,7 @@ from limbeck.labels.sparse import sampled_target
 from limbeck.records.dataset import Dataset, check_rows_match, open_dataset
 from limbeck.records.keys import input_digest
 from limbeck.records.remote import is_remote, open_remote
+from train.attention_facts import AttentionFacts, stored_facts
 from train.batch import FamilyArrays, list_name
 
 __all__ = ["Family", "check_rows", "decoded", "open_examples", "open_family"]
@@ -56,13 +57,25 @@ class Family:
 
     @property
     def hidden_dim(self) -> int:
-        """Width of a hidden family."""
+        """Width of a hidden family's states, as they are decoded."""
+        if "basis" in self.fitted.tensors:
+            return int(self.fitted.tensors["basis"].shape[1])
         return self.dataset.layout.field("states").shape[-1] or 0
 
     @property
     def num_logits(self) -> int:
         """Ids that a final family's decoder predicts."""
         return len(self.fitted.tensors["decoder/kernel"])
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the task head that a task family holds the logits of."""
+        return self.dataset.layout.field("logits").shape[-1] or 0
+
+    @property
+    def attention(self) -> AttentionFacts:
+        """How the layer of a relations, qkv or attention family attends."""
+        return stored_facts(self.fitted, self.dataset.layout)
 
     def arrays(self, rows: Mapping[str, np.ndarray]) -> FamilyArrays:
         """What the losses need of the rows that were read: decoded, at flat positions."""

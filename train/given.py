@@ -4,9 +4,9 @@ from pathlib import Path
 
 from limbeck.config.errors import UsageError
 from limbeck.records.dataset import open_dataset
-from limbeck.runs import RunDirectory
+from limbeck.runs import RunDirectory, student_run
 from limbeck.tokens import refuse_other_tokenizer
-from limbeck.weights.hf_folder import read_architecture
+from limbeck.weights.hf_folder import read_any_architecture
 from train import checkpoint
 from train.asked import Asked
 from train.families import open_examples
@@ -16,7 +16,7 @@ __all__ = ["check_evaluation", "check_model", "check_output", "is_run"]
 
 def is_run(path: str | Path) -> bool:
     """Whether a directory is a run's, rather than a model folder."""
-    return RunDirectory(path).checkpoints.is_dir()
+    return RunDirectory(student_run(path)).checkpoints.is_dir()
 
 
 def check_model(path: str) -> None:
@@ -29,8 +29,8 @@ def check_model(path: str) -> None:
     if not Path(path).is_dir():
         raise UsageError(f"{path}: no such directory; give a model folder or a run's directory")
     if not is_run(path):
-        read_architecture(path)
-    elif not checkpoint.list_checkpoints(RunDirectory(path).checkpoints):
+        read_any_architecture(path)
+    elif not checkpoint.list_checkpoints(RunDirectory(student_run(path)).checkpoints):
         raise UsageError(f"{path}: no checkpoint yet; let the run reach its first one")
 
 
@@ -70,7 +70,7 @@ def check_evaluation(asked: Asked) -> None:
                 heldout.content.tokenizer,
                 examples=asked.examples,
                 model=asked.model,
-                vocab_size=read_architecture(asked.model).vocab_size,
+                vocab_size=read_any_architecture(asked.model).vocab_size,
             )
     for directory in asked.families.values():
         open_dataset(directory, kind="labels").close()

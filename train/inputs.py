@@ -5,25 +5,27 @@ No TensorFlow: a mistake in a recipe is reported within a second.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from limbeck.architectures.encoder import EncoderArchitecture
+from limbeck.architectures.hf_config import Architecture
 from limbeck.config.errors import UsageError
-from limbeck.labels.signals import FinalSignal, HiddenSignal, SparseSignal
 from limbeck.models.constructions.build import student_shape
-from limbeck.order import Mixture, Order, TwoLevel, whole_weights
+from limbeck.order import Mixture, Order, TwoLevel
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
-from limbeck.records.examples import refuse_unmasked
-from limbeck.weights.hf_folder import read_architecture
-from train.corpora import open_corpora, open_heldout
+from limbeck.weights.hf_folder import read_any_architecture
+from train.batch import base_list
+from train.corpora import open_corpora, open_heldout, open_heldout_tasks
+from train.coverage import check_corpora
 from train.families import Family
-from train.heldout import check_heldout
+from train.heldout import HeldoutSet, check_heldout
 from train.live import LiveFamily, LiveLabels, open_live
-from train.masking import Masker, make_masker
+from train.masking import Masker, open_masker
 from train.mixture import Corpora
-from train.recipe import HIDDEN_LOSSES, ModelInit, Recipe, Term
+from train.recipe import ModelInit, Recipe, StudentFacts, Term
 from train.stream import Source
+from train.student_plan import StudentPlan, plan_student
 
 __all__ = ["Inputs", "open_inputs", "student_architecture"]
 
@@ -35,8 +37,8 @@ class Inputs:
     recipe: Recipe
     """The settings that all of this was checked against."""
 
-    architecture: EncoderArchitecture
-    """The student's."""
+    plan: StudentPlan
+    """What the student is to be."""
 
     corpora: Corpora
     """Training inputs, with their label families by the recipe's names."""
@@ -53,6 +55,22 @@ class Inputs:
     heldout_families: Mapping[str, Family]
     """Label families of those."""
 
+    heldout_tasks: Mapping[str, HeldoutSet] = field(default_factory=dict)
+    """Head of the student -> inputs to evaluate it on, and label families of those."""
+
+    @property
+    def heldout_sets(self) -> Mapping[str | None, HeldoutSet]:
+        """All that is evaluated on, by head; None for `heldout`."""
+        sets: dict[str | None, HeldoutSet] = {}
+        if self.heldout is not None:
+            sets[None] = (self.heldout, self.heldout_families)
+        return sets | {name: found for name, found in self.heldout_tasks.items()}
+
+    @property
+    def architecture(self) -> Architecture:
+        """The student's."""
+        return self.plan.architecture
+
     @property
     def examples(self) -> Dataset:
         """Training inputs of the first corpus."""
@@ -60,10 +78,15 @@ class Inputs:
 
     @property
     def families(self) -> Mapping[str, Family | LiveFamily]:
-        """The families of the first corpus: what terms need to know of those of all corpora."""
+        """Of all corpora, by the names that terms use."""
         if self.live is not None:
             return self.live.families
-        return self.corpora.parts[0].families
+        return self.corpora.families
+
+    @property
+    def student(self) -> StudentFacts:
+        """What is known of the student before it is made."""
+        return self.plan.facts
 
     @property
     def num_rows(self) -> int:
@@ -73,7 +96,7 @@ class Inputs:
     @property
     def order(self) -> Order | Mixture:
         """The order of the training rows."""
-        training, parts = self.recipe.training, self.recipe.data.parts
+        training = self.recipe.training
         sizes = None
         if training.order == "two_level":
             sizes = TwoLevel(block_rows=training.order_block, window_blocks=training.order_window)
@@ -89,11 +112,7 @@ class Inputs:
         )
         if len(orders) == 1:
             return orders[0]
-        weights = [
-            order.num_rows if part.weight is None else part.weight
-            for order, part in zip(orders, parts, strict=True)
-        ]
-        return Mixture(orders, whole_weights(weights))
+        return Mixture(orders, self.recipe.data.shares([order.num_rows for order in orders]))
 
     def source(self, world: World, groups: Sequence[str]) -> Source:
         """Where this rank's batches come from."""
@@ -122,9 +141,19 @@ def open_inputs(recipe: Recipe) -> Inputs:
     data = recipe.data
     shape = student_architecture(recipe.model)
     corpora = open_corpora(data, shape, model=recipe.model.checkpoint)
-    masker = _open_masker(recipe, corpora, shape)
+    plan = plan_student(
+        recipe.model,
+        shape,
+        terms=recipe.objective,
+        corpora={part.name: part.examples for part in corpora.parts},
+    )
+    masker = open_masker(data.masking, corpora, seed=recipe.seed, vocab_size=shape.vocab_size)
+    if masker is not None and plan.facts.language == "next":
+        raise UsageError(
+            "data.masking has no effect on a causal LM, which predicts the next token; leave it out"
+        )
     live = None
-    families: Mapping[str, Family | LiveFamily] = corpora.parts[0].families
+    families: Mapping[str, Family | LiveFamily] = corpora.families
     if data.teacher is not None:
         live = open_live(
             data.teacher,
@@ -135,43 +164,25 @@ def open_inputs(recipe: Recipe) -> Inputs:
         )
         families = live.families
     for index, term in enumerate(recipe.objective):
-        if term.signal is not None:
-            _check_term(f"objective[{index}]", term, families[term.signal], shape)
-    if masker is None and any(_needs_masks(term, families) for term in recipe.objective):
-        for part in corpora.parts:
-            refuse_unmasked(
-                part.examples.layout,
-                examples=str(part.examples.directory),
-                who="the objective (without data.masking)",
-            )
+        _check_term(index, term, families, plan.facts)
+    check_corpora(corpora, recipe.objective, families, masker=masker)
     heldout, heldout_families = open_heldout(data, shape, model=recipe.model.checkpoint)
-    check_heldout(recipe, heldout_families, families, shape)
     inputs = Inputs(
         recipe=recipe,
-        architecture=shape,
+        plan=plan,
         corpora=corpora,
         masker=masker,
         live=live,
         heldout=heldout,
         heldout_families=heldout_families,
+        heldout_tasks=open_heldout_tasks(data, shape, model=recipe.model.checkpoint),
     )
+    check_heldout(recipe, plan.facts, inputs.heldout_sets, families)
     _ = inputs.order  # refuses weights and boundaries that do not go together
     return inputs
 
 
-def _open_masker(recipe: Recipe, corpora: Corpora, shape: EncoderArchitecture) -> Masker | None:
-    """What masks the rows of every corpus; None where they are stored with masks."""
-    masking = recipe.data.masking
-    if masking is None:
-        return None
-    maskers = [
-        make_masker(masking, part.examples, seed=recipe.seed, vocab_size=shape.vocab_size)
-        for part in corpora.parts
-    ]
-    return max(maskers, key=lambda m: m.max_predictions)
-
-
-def student_architecture(model: ModelInit) -> EncoderArchitecture:
+def student_architecture(model: ModelInit) -> Architecture:
     """The student's shape, read from the checkpoint's configuration where it starts from one.
 
     Raises:
@@ -179,10 +190,19 @@ def student_architecture(model: ModelInit) -> EncoderArchitecture:
         has another shape than the recipe.
     """
     if model.start == "random":
-        assert model.architecture is not None  # ModelInit sees to it
-        return model.architecture
+        given = model.decoder or model.architecture
+        assert given is not None  # ModelInit sees to it
+        return given
     assert model.checkpoint is not None
-    shape = read_architecture(model.checkpoint)
+    shape = read_any_architecture(model.checkpoint)
+    if isinstance(shape, EncoderArchitecture) == model.is_decoder:
+        what, needs = "a decoder", "an encoder"
+        if model.is_decoder:
+            what, needs = needs, what
+        name = "heads" if model.heads else f"head {model.head}"
+        raise UsageError(
+            f"model.head: {model.checkpoint} is {what} ({shape.family}), and {name} needs {needs}"
+        )
     if model.layers is not None:
         if bad := [layer for layer in model.layers if not 1 <= layer <= shape.num_layers]:
             raise UsageError(
@@ -190,15 +210,18 @@ def student_architecture(model: ModelInit) -> EncoderArchitecture:
                 f"{shape.num_layers}"
             )
         shape = dataclasses.replace(shape, num_layers=len(model.layers))
-    shape = _constructed(shape, model)
-    if model.architecture is None:
+    if isinstance(shape, EncoderArchitecture):
+        shape = _constructed(shape, model)
+    given = model.decoder or model.architecture
+    if given is None:
         return shape
-    if changes := shape.differences(model.architecture):
+    if changes := shape.differences(given):  # type: ignore[arg-type]
+        name = "decoder" if model.is_decoder else "architecture"
         raise UsageError(
-            f"model.architecture is not what {model.checkpoint} gives: {'; '.join(changes)}; "
-            "leave architecture out to take the checkpoint's"
+            f"model.{name} is not what {model.checkpoint} gives: {'; '.join(changes)}; "
+            f"leave {name} out to take the checkpoint's"
         )
-    return model.architecture  # with dropout rates of its own
+    return given  # with dropout rates of its own
 
 
 def _constructed(shape: EncoderArchitecture, model: ModelInit) -> EncoderArchitecture:
@@ -217,48 +240,23 @@ def _constructed(shape: EncoderArchitecture, model: ModelInit) -> EncoderArchite
         raise UsageError(f"model.{error}") from error
 
 
-def _needs_masks(term: Term, families: Mapping[str, Family | LiveFamily]) -> bool:
-    return term.signal is None or families[term.signal].group == "masked"
-
-
 def _check_term(
-    where: str, term: Term, family: Family | LiveFamily, shape: EncoderArchitecture
+    index: int,
+    term: Term,
+    families: Mapping[str, Family | LiveFamily],
+    student: StudentFacts,
 ) -> None:
-    signal = family.signal
-    wanted = HiddenSignal if term.loss in HIDDEN_LOSSES else (SparseSignal, FinalSignal)
-    if not isinstance(signal, wanted):
-        raise UsageError(
-            f"{where}: loss {term.loss} cannot learn from {term.signal!r}, which holds a "
-            f"{signal.kind} signal"
-        )
-    if isinstance(signal, SparseSignal | FinalSignal) and signal.positions != "masked":
-        raise UsageError(
-            f"{where}: loss {term.loss} needs labels at masked positions, where the student's "
-            f"logits are; {term.signal!r} has positions: {signal.positions}"
-        )
-    if isinstance(signal, FinalSignal):
-        if family.num_logits != shape.vocab_size:
+    own = [families[name] for name in term.signals]
+    try:
+        term.check(own, student)
+        if (
+            student.language == "next"
+            and term.wants(own).logits
+            and base_list(term.list_name(own)) == "masked"
+        ):
             raise UsageError(
-                f"{where}: the decoder of {term.signal!r} has {family.num_logits} ids and the "
-                f"student {shape.vocab_size}"
+                f"signal: {term.signals[0]!r} labels masked positions, and a causal LM predicts "
+                "the next token; extract a family with positions: all"
             )
-        return
-    if isinstance(signal, SparseSignal):
-        if term.temperature not in signal.temperatures:
-            raise UsageError(
-                f"{where}: temperature {term.temperature:g} is not in the grid of "
-                f"{term.signal!r}, {list(signal.temperatures)}; choose one of these or extract "
-                "again with it"
-            )
-        return
-    assert term.student_layer is not None  # Term sees to it
-    if term.student_layer > shape.num_layers:
-        raise UsageError(
-            f"{where}: student_layer is {term.student_layer}, but the student has "
-            f"{shape.num_layers} layers"
-        )
-    if term.projection == "none" and family.hidden_dim != shape.hidden_dim:
-        raise UsageError(
-            f"{where}: the student is {shape.hidden_dim} wide and {term.signal!r} "
-            f"{family.hidden_dim}; set projection: linear"
-        )
+    except UsageError as error:
+        raise UsageError(f"objective[{index}].{error}") from error

@@ -1,26 +1,30 @@
 """A run put together on one rank, and its way into and out of checkpoints."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from limbeck import ranks
-from limbeck.config import yaml_file
 from limbeck.config.errors import UsageError
 from limbeck.ranks import World
 from limbeck.records.canonical import differences
 from limbeck.runs import RunDirectory
 from train import checkpoint
 from train.checkpoint import Progressed
-from train.evaluate import Evaluator, make_evaluator
+from train.evaluate import Evaluation, make_evaluator
+from train.formula import formula_of
 from train.inputs import Inputs
 from train.objective import Objective, bind
+from train.recipe import Recipe
+from train.recipe.plugins import fingerprints
 from train.restore import broadcast_state, fill, named_tensors
 from train.step import TrainStep
 from train.stream import Source
 from train.student import build_student
 from train.surroundings import make_deterministic, surroundings
+from train.warm import WarmStart, take_over
 
-__all__ = ["Job", "build_job", "resume"]
+__all__ = ["Job", "build_job", "check_formulas", "resume"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +49,14 @@ class Job:
     step: TrainStep
     """The student, its optimiser and their functions."""
 
-    evaluator: Evaluator | None
+    evaluator: Evaluation | None
     """Of held-out data."""
 
     surroundings: dict[str, Any]
     """What the last bits depend on."""
+
+    warm: WarmStart | None = None
+    """What a stage starts from; None for a run in one piece and for a first stage."""
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -60,25 +67,46 @@ class Job:
 
     def at_start(self) -> Progressed:
         """Where a run stands before its first step."""
+        warm = self.warm
         return Progressed(
             step=0,
-            stream=self.source.state(0),
+            stream=self.source.state(0 if warm is None else warm.position),
             rows=0,
             tokens=0,
             # Only the leader writes it, and only its host need have the directory.
             config_hash=self.run.config_hash if self.world.is_leader else "",
-            architecture=yaml_file.to_plain(self.inputs.architecture),
+            architecture=_described(self.inputs),
             surroundings=self.surroundings,
+            origin=None if warm is None else warm.origin,
         )
 
 
-def build_job(inputs: Inputs, run: RunDirectory, world: World) -> Job:
-    """Makes model, optimiser and functions, equal on all ranks; TensorFlow deterministic."""
+def _described(inputs: Inputs) -> dict[str, Any]:
+    """The student as checkpoints tell it."""
+    return inputs.plan.to_plain()
+
+
+def build_job(
+    inputs: Inputs, run: RunDirectory, world: World, *, warm: WarmStart | None = None
+) -> Job:
+    """Makes model, optimiser and functions, equal on all ranks; TensorFlow deterministic.
+
+    Raises:
+      UsageError: a term without a formula, or with one that does not do what its reach needs.
+    """
     make_deterministic()
     recipe = inputs.recipe
-    objective = bind(recipe.objective, inputs.families)
+    objective = bind(
+        recipe.objective,
+        inputs.families,
+        inputs.student,
+        global_batch=recipe.training.global_batch,
+    )
+    check_formulas(objective)
     source = inputs.source(world, objective.lists)
-    student = build_student(inputs, objective)
+    student = build_student(inputs)
+    if warm is not None:
+        student = dataclasses.replace(student, origin=warm.text)
     first = source.read(source.global_rows(0))
     step = TrainStep(
         student,
@@ -96,8 +124,24 @@ def build_job(inputs: Inputs, run: RunDirectory, world: World) -> Job:
         source=source,
         step=step,
         evaluator=make_evaluator(inputs, objective, student, world),
-        surroundings=surroundings(world),
+        surroundings=_surroundings(recipe, world),
+        warm=warm,
     )
+
+
+def _surroundings(recipe: Recipe, world: World) -> dict[str, Any]:
+    """What the last bits depend on; the code of plugins too."""
+    here = surroundings(world)
+    return {**here, "plugins": fingerprints(recipe.plugins)} if recipe.plugins else here
+
+
+def check_formulas(objective: Objective) -> None:
+    """Refuses terms without a formula, and batch losses that do not gather the global batch."""
+    for index, bound in enumerate(objective.terms):
+        try:
+            formula_of(bound.term)
+        except ValueError as error:
+            raise UsageError(f"objective[{index}].loss: {error}") from error
 
 
 def resume(job: Job, *, prog: str) -> Progressed | None:
@@ -119,6 +163,8 @@ def _load(job: Job) -> Progressed | None:
         return None
     newest = checkpoint.load_newest(job.run.checkpoints)
     if newest is None:
+        if job.warm is not None:
+            take_over(job.step.student.named_variables, job.warm)
         return None
     progressed = newest.progressed
     where = str(job.run.checkpoints / checkpoint.file_name(progressed.step))
@@ -127,7 +173,12 @@ def _load(job: Job) -> Progressed | None:
             f"{where}: made by a run with other settings (config.json {progressed.config_hash} "
             f"there, {job.run.config_hash} here); take it out of the directory"
         )
-    here = yaml_file.to_plain(job.inputs.architecture)
+    if job.warm is not None and progressed.origin != job.warm.origin:
+        raise UsageError(
+            f"{where}: started from {progressed.origin}, and the stage before has made "
+            f"{job.warm.origin}; delete the directory of this stage to make it again"
+        )
+    here = _described(job.inputs)
     if changes := differences(progressed.architecture, here):
         raise UsageError(
             f"{where}: a checkpoint of another model: {'; '.join(changes)}; has "

@@ -21,7 +21,7 @@ import numpy as np
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.labels import codecs
 from limbeck.labels.fitted import Fitted
-from limbeck.labels.signals import FinalSignal, Group, LabelDims, Signal
+from limbeck.labels.signals import AttentionSignal, FinalSignal, LabelDims, Signal
 from limbeck.records.dataset import Dataset
 from limbeck.records.examples import check_examples
 from limbeck.records.keys import split_key
@@ -30,8 +30,9 @@ from limbeck.teachers.batching import plan_batches
 from limbeck.teachers.protocol import TeacherBatch, TeacherOutOfMemory
 from limbeck.teachers.questions import make_batch, position_counts, question_of
 from limbeck.tokens import refuse_other_tokenizer
-from train.batch import FamilyArrays, list_name
+from train.batch import FamilyArrays
 from train.families import decoded
+from train.live_family import LiveFamily
 from train.masking import Masker
 from train.mixture import Corpora
 from train.recipe import LiveTeacher
@@ -43,45 +44,6 @@ SAMPLED_ROWS = 256  # read at a time while codecs are settled
 
 Rows = Mapping[str, np.ndarray]
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LiveFamily:
-    """What stands in for an opened family (`train.families.Family`)."""
-
-    name: str
-    """As the recipe's terms call it."""
-
-    signal: Signal
-    """What the teacher answers with."""
-
-    labels: "LiveLabels"
-    """Where its arrays come from."""
-
-    @property
-    def fitted(self) -> Fitted:
-        """The signal and what was settled for it; loads the teacher."""
-        return self.labels.fitted(self.name)
-
-    @property
-    def group(self) -> Group:
-        """Which positions its entries belong to."""
-        return self.signal.positions
-
-    @property
-    def list_name(self) -> str:
-        """Which list of a batch its entries stand in; see `train.batch`."""
-        return list_name(self.group)
-
-    @property
-    def hidden_dim(self) -> int:
-        """Width of a hidden family."""
-        return self.labels.facts.hidden_dim
-
-    @property
-    def num_logits(self) -> int:
-        """Ids that a final family's decoder predicts."""
-        return self.labels.facts.vocab_size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +60,7 @@ class LiveLabels:
     Args:
       settings: of the recipe.
       source: the teacher.
-      corpora: of the run; codecs are settled on the first rows of the first one.
+      corpora: of the run; codecs are settled on their first rows.
       masker: masks those rows, where they are stored without.
       seed: of what is drawn.
       threads: CPU threads of the teacher; 0 takes TensorFlow's number in this process.
@@ -165,7 +127,7 @@ class LiveLabels:
         order = np.concatenate([rows for rows, _ in parts])
         return {
             name: self._family_arrays(
-                name, fitted, examples, order, _joined([answers[name] for _, answers in parts])
+                name, fitted, examples, order, self._together(fitted, [a[name] for _, a in parts])
             )
             for name, fitted in loaded.fitted.items()
         }
@@ -221,6 +183,13 @@ class LiveLabels:
             fields=decoded(fitted, arrays),
         )
 
+    def _together(self, fitted: Fitted, parts: Sequence[Arrays]) -> Arrays:
+        """The answers of all batches; attention as wide as a stored one's, zeros behind."""
+        if isinstance(fitted.signal, AttentionSignal):
+            width = self._corpora.seq_length
+            parts = [{name: _widened(x, width) for name, x in part.items()} for part in parts]
+        return _joined(parts)
+
     def _too_large(self, error: TeacherOutOfMemory) -> LimbeckError:
         said = str(error).partition(";")[0]
         budget = self._settings.batch_tokens
@@ -258,11 +227,11 @@ class LiveLabels:
         return {n: x[:wanted] for n, x in _joined(parts).items()} if parts else {}
 
     def _first_rows(self) -> Iterator[Rows]:
-        """Examples in the order of the file, as they are fed in the first epoch."""
-        examples = self._corpora.parts[0].examples
-        for start in range(0, examples.num_rows, SAMPLED_ROWS):
-            rows = np.arange(start, min(start + SAMPLED_ROWS, examples.num_rows), dtype=np.int64)
-            fields = examples.read(rows)
+        """Examples in the order of the files, as they are fed in the first epoch."""
+        num_rows = self._corpora.num_rows
+        for start in range(0, num_rows, SAMPLED_ROWS):
+            rows = np.arange(start, min(start + SAMPLED_ROWS, num_rows), dtype=np.int64)
+            fields = self._corpora.read(rows).examples
             check_examples(fields, vocab_size=self.facts.vocab_size)
             masked = self._masker
             yield fields if masked is None else masked(fields, np.zeros(len(rows), np.int64))
@@ -331,6 +300,14 @@ def _longest(examples: Dataset) -> int:
 def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> Arrays:
     """The arrays of several batches, one after the other."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _widened(probabilities: np.ndarray, width: int) -> np.ndarray:
+    """(M, H, T) -> (M, H, S); no key beyond S is real."""
+    wide = np.zeros((*probabilities.shape[:-1], width), probabilities.dtype)
+    used = min(width, probabilities.shape[-1])
+    wide[..., :used] = probabilities[..., :used]
+    return wide
 
 
 def _threads() -> int:

@@ -7,26 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck import ranks
+from limbeck.config.place import placed
 from limbeck.ranks import World
 from limbeck.runs import Heartbeat, MetricsLog, RunDirectory
 from train import checkpoint
 from train.advance import advance, prepare_batch
-from train.best import better
 from train.checkpoint import Progressed
 from train.evaluate import Scores
 from train.inputs import Inputs
 from train.job import Job, build_job, resume
+from train.judge import gave_up, judged, verdict
 from train.ledger import Ledger
 from train.meter import Meter, StepValues
 from train.plan import plan_lines
-from train.preflight import is_complete, preflight
+from train.preflight import how_complete, is_complete, newest_step, preflight
 from train.quarantine import Quarantine
-from train.recipe import Recipe, Training
+from train.recipe import Recipe
 from train.saving import Saver
 from train.stopping import StopRequest
 from train.stream import RankBatch, Stream
 from train.student import Student
 from train.surroundings import promise
+from train.warm import WarmStart
 
 __all__ = ["PROG", "Result", "train"]
 
@@ -63,8 +65,12 @@ def train(
     *,
     inputs: Inputs | None = None,
     say: Callable[[str], None] = print,
+    warm: WarmStart | None = None,
+    inspect: Callable[[Student], None] | None = None,
 ) -> Result:
     """Trains until the recipe's last step, going on from the newest checkpoint of `run_dir`.
+
+    A recipe with stages is a chain of such runs (`train.staged`).
 
     Every rank of a run calls it with the same arguments. It turns TensorFlow's op determinism on
     for the whole process.
@@ -75,11 +81,17 @@ def train(
       world: from `limbeck.ranks.init`; one rank when None.
       inputs: of `train.preflight`, where that was called already.
       say: takes the lines that the leader prints.
+      warm: what a stage starts from where it has no checkpoint yet.
+      inspect: looks at the new student before anything is trained, and may refuse it.
 
     Raises:
       UsageError: inputs that do not fit the recipe, or a directory that is another run's.
       LimbeckError: damaged data, a gradient that is not finite, no sound checkpoint.
     """
+    if recipe.stages:
+        from train.staged import train_stages  # which calls this function for each of them
+
+        return train_stages(recipe, run_dir, world, say=say)
     place = world or World()
     run = RunDirectory(run_dir)
     speak = say if place.is_leader else _silent
@@ -87,20 +99,43 @@ def train(
         inputs = ranks.agree(place, lambda: preflight(recipe, run_dir, place), prog=PROG)
     done = ranks.agree(place, lambda: place.is_leader and is_complete(recipe, run_dir), prog=PROG)
     if ranks.broadcast_bytes(b"complete" if done else b""):
-        steps = recipe.training.steps
-        speak(f"{run.path}: complete, all {steps} steps are done")
-        return Result(
-            run_dir=run.path, step=steps, finished=True, loss=None, scores=None, student=None
-        )
+        return _complete(recipe, run, place, speak)
     ready = inputs
     with contextlib.ExitStack() as stack:
         ranks.agree(place, lambda: _lock(run, place, stack), prog=PROG)
-        job = ranks.agree(place, lambda: build_job(ready, run, place), prog=PROG)
+        job = ranks.agree(place, lambda: _build(ready, run, place, warm, inspect), prog=PROG)
         start = resume(job, prog=PROG)
         _announce(job, start, speak)
         stop = stack.enter_context(StopRequest())
         with ranks.fail_alone(place, prog=PROG):
             return _run(job, start, stop, speak)
+
+
+def _complete(
+    recipe: Recipe, run: RunDirectory, world: World, speak: Callable[[str], None]
+) -> Result:
+    """Says that nothing is left to do."""
+    step = ranks.broadcast_bytes(str(newest_step(run)).encode() if world.is_leader else b"")
+    if world.is_leader:
+        speak(f"{run.path}: complete, {how_complete(recipe, run.path)}")
+    return Result(
+        run_dir=run.path, step=int(step), finished=True, loss=None, scores=None, student=None
+    )
+
+
+def _build(
+    inputs: Inputs,
+    run: RunDirectory,
+    world: World,
+    warm: WarmStart | None,
+    inspect: Callable[[Student], None] | None,
+) -> Job:
+    """Makes the job; what it refuses is told with the line of the recipe."""
+    with placed(inputs.recipe):
+        job = build_job(inputs, run, world, warm=warm)
+    if inspect is not None:
+        inspect(job.step.student)
+    return job
 
 
 def _lock(run: RunDirectory, world: World, stack: contextlib.ExitStack) -> None:
@@ -201,7 +236,7 @@ def _steps(progressed: Progressed, parts: _Parts, *, speak: Callable[[str], None
     job, training = parts.job, parts.job.inputs.recipe.training
     heartbeat = Heartbeat(job.run.heartbeat, rank=job.world.rank)
     loss = scores = None
-    stopping = False
+    stopping = ended = False
     for batch in parts.stream:
         before = progressed
         progressed, values, stopping = advance(
@@ -214,34 +249,26 @@ def _steps(progressed: Progressed, parts: _Parts, *, speak: Callable[[str], None
         due = is_last or _due(training.evaluate_every, progressed.step)
         if job.evaluator is not None and due:
             scores = parts.meter.evaluate(job.evaluator, step=progressed.step)
-            progressed, improved = _judged(progressed, scores, training)
-        due = is_last or stopping or improved
+            progressed, improved = judged(progressed, scores, training)
+        ended = is_last or gave_up(progressed, training)
+        due = ended or stopping or improved
         if due or _due(training.checkpoint_every, progressed.step):
             parts.saver.save(progressed)
-        if stopping:
+        if stopping or ended:
             break
     parts.saver.wait()  # what is said next is true only once it is on disk
-    if stopping and progressed.step < training.steps:
-        speak(f"stopped   after step {progressed.step} as asked; run the same command to go on")
+    if ended:
+        speak(f"complete  {verdict(progressed, training)}")
     else:
-        speak(f"complete  all {progressed.step} steps are done")
+        speak(f"stopped   after step {progressed.step} as asked; run the same command to go on")
     return Result(
         run_dir=job.run.path,
         step=progressed.step,
-        finished=progressed.step == training.steps,
+        finished=ended,
         loss=loss,
         scores=scores,
         student=job.step.student,
     )
-
-
-def _judged(progressed: Progressed, scores: Scores, training: Training) -> tuple[Progressed, bool]:
-    """Notes an evaluation; whether it is the best so far and its checkpoint is to be kept."""
-    best = better(progressed.best, scores, name=training.best_metric, step=progressed.step)
-    improved = best is not progressed.best and training.keep_best
-    # The leader decides: saving is a collective.
-    improved = bool(ranks.broadcast_bytes(b"improved" if improved else b""))
-    return dataclasses.replace(progressed, best=best), improved
 
 
 def _due(every: int, step: int) -> bool:

@@ -8,6 +8,7 @@ stays. Needs no TensorFlow; whole batches at once.
 
 # n rows, S token slots, P prediction slots
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -20,13 +21,16 @@ from limbeck.config.errors import UsageError
 from limbeck.order.permutation import mix_bits
 from limbeck.records.dataset import Dataset
 from limbeck.tokens import load_tokenizer
+from train.merging import CORPUS
+from train.mixture import Corpora
 from train.recipe.data import DynamicMasking
 
-__all__ = ["Masker", "make_masker", "mask_rows"]
+__all__ = ["KINDS", "Masker", "kind_of", "make_masker", "mask_rows", "open_masker"]
 
 Uint64 = npt.NDArray[np.uint64]
 
 KINDS = ("unmasked-pairs", "lines")
+MASKS = ("mask_positions", "mask_ids", "num_masked")
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's step: 2^64 over the golden ratio
 CHOICE, FATE, REPLACEMENT = (np.uint64(i) for i in range(3))  # independent draws a token
 
@@ -47,12 +51,59 @@ class Masker:
     """Replacements are drawn from [0, vocab_size)."""
     max_predictions: int
     """P."""
+    corpora: tuple[int, ...] | None = None
+    """Numbers of the corpora whose rows are masked; None: all rows are."""
 
     def __call__(
         self, examples: Mapping[str, np.ndarray], epochs: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Returns the rows masked; `epochs` (n,) says at which visit."""
-        return mask_rows(examples, epochs, self)
+        if self.corpora is None:
+            return mask_rows(examples, epochs, self)
+        chosen = np.isin(examples[CORPUS], self.corpora)
+        part = {name: values[chosen] for name, values in examples.items()}
+        masked = mask_rows(part, epochs[chosen], self)
+        whole = {**examples, "ids": examples["ids"].copy()}
+        for name in MASKS:
+            whole[name] = np.zeros((len(chosen), *masked[name].shape[1:]), masked[name].dtype)
+        for name in ("ids", *MASKS):
+            whole[name][chosen] = masked[name]
+        return whole
+
+
+def open_masker(
+    settings: DynamicMasking | None, corpora: Corpora, *, seed: int, vocab_size: int
+) -> Masker | None:
+    """What masks the rows of a run; in a mixture those of plain text. None where nothing does.
+
+    Raises:
+      UsageError: as `make_masker`, or a mixture without plain text.
+    """
+    if settings is None:
+        return None
+    numbers = [
+        number
+        for number, part in enumerate(corpora.parts)
+        if len(corpora.parts) == 1 or kind_of(part.examples) in (None, "pairs", "mlm", *KINDS)
+    ]
+    if not numbers:
+        kinds = ", ".join(f"{p.name}: {kind_of(p.examples)}" for p in corpora.parts)
+        raise UsageError(
+            f"data.masking has no effect: no corpus is of kind {' or '.join(KINDS)} ({kinds})"
+        )
+    maskers = [
+        make_masker(settings, corpora.parts[n].examples, seed=seed, vocab_size=vocab_size)
+        for n in numbers
+    ]
+    widest = max(maskers, key=lambda masker: masker.max_predictions)
+    some = len(numbers) < len(corpora.parts)
+    return dataclasses.replace(widest, corpora=tuple(numbers) if some else None)
+
+
+def kind_of(examples: Dataset) -> str | None:
+    """The kind of a directory's examples; None where its manifest does not say."""
+    kind: str | None = examples.content.settings.get("example_kind")
+    return kind
 
 
 def make_masker(
@@ -65,7 +116,7 @@ def make_masker(
         tokenizer than theirs, or one without [MASK].
     """
     where = f"data.masking: {examples.directory}"
-    kind = examples.content.settings.get("example_kind")
+    kind = kind_of(examples)
     if "mask_positions" in examples.layout.names:
         raise UsageError(
             f"{where}: these examples are masked already; leave data.masking out, or prepare them "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from limbeck.ranks import World
 from limbeck.runs import MetricsLog, Progress, progress_line
-from train.evaluate import Evaluator, Scores
+from train.evaluate import Evaluation, Scores
 
 __all__ = ["Meter", "StepValues"]
 
@@ -114,7 +114,7 @@ class Meter:
             self._say(self._line(values, speed))
         self._restart(waited_s)
 
-    def evaluate(self, evaluator: Evaluator, *, step: int) -> Scores:
+    def evaluate(self, evaluator: Evaluation, *, step: int) -> Scores:
         """Evaluates on all ranks; the time is not that of the steps."""
         started = time.perf_counter()
         scores = evaluator.scores()

@@ -1,61 +1,63 @@
 """The scalar that is differentiated: a sum of terms, each over its own global count.
 
-    L = sum_j  w_j tau_j^2  S_j / N_j
+    L = sum_j  w_j(x) tau_j^2  S_j / N_j
 
 S_j sums term j over the entries of this rank's micro-batch, N_j counts its entries in the whole
 global batch, over all ranks and micro-batches. N_j comes from the labels before any forward pass,
 so gradients are only summed afterwards, never divided, and any cut of the batch gives the same
-gradient. N_j = 0 makes the term exactly 0.
+gradient. N_j = 0 makes the term exactly 0. w_j may change over the run, of which a share x is done;
+where a term gives each entry a temperature of its own, tau^2 stands inside its values instead.
+
+Labels of the unmasked input beside masks made while training: terms on families then look at a pass
+over the unmasked input (the view `unmasked`), all others at one over what is fed (`fed`).
 """
 
-# m rows, T tokens, Q entries of a group, V vocabulary, D hidden, J terms
+# J terms, Q entries of a list
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
-from limbeck.config.errors import UsageError
-from limbeck.labels.signals import FinalSignal, SparseSignal
-from limbeck.labels.sparse import temperature_column
-from train import losses
-from train.batch import MicroBatch, base_group
-from train.recipe import LOGIT_LOSSES, Term, term_names
+import train.losses  # noqa: F401  ties formulas to the terms that come with Limbeck
+from limbeck.labels.fitted import Fitted
+from limbeck.labels.signals import SparseSignal, TaskSignal
+from train import formula
+from train.batch import MicroBatch
+from train.formula import BoundTerm, Given, Outputs, Projection, formula_of
+from train.recipe import ProjectionPlan, StudentFacts, Term, term_names
 
-__all__ = ["BoundTerm", "Objective", "Outputs", "bind", "clean_head"]
+__all__ = ["Asked", "BoundTerm", "Objective", "Outputs", "View", "bind"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """What a forward pass of the student leaves for the losses."""
-
-    logits: Any
-    """(Q, V) float32 at the entries of the list "masked"; None where no term needs them."""
-
-    states: Mapping[int, Any]
-    """layer -> (m * T, D), for the layers that terms compare."""
+View = Literal["fed", "unmasked"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundTerm:
-    """A term of the recipe, resolved against the families it reads."""
+class Asked:
+    """What the terms of one view look at, all together; layers rising."""
 
-    term: Term
-    """As the recipe has it."""
+    groups: tuple[str, ...] = ()
+    """Groups of positions at which vocabulary logits are wanted."""
+    hidden: tuple[int, ...] = ()
+    """Layers whose states."""
+    attentions: tuple[int, ...] = ()
+    """Layers whose attention probabilities."""
+    scores: tuple[int, ...] = ()
+    """Layers whose attention scores."""
+    qkv: tuple[int, ...] = ()
+    """Layers whose queries, keys and values."""
+    pooled: bool = False
+    """The pooler's output."""
+    heads: tuple[str, ...] = ()
+    """Task heads."""
 
-    name: str
-    """Unique in the objective: the loss, numbered where it occurs more than once."""
-
-    list: str
-    """Which list of a batch it sums over: of a group, or of a partial family."""
-
-    column: int = 0
-    """Column of a sparse family's `log_tail` for its temperature."""
-
-    decoder: tuple[np.ndarray, np.ndarray] | None = None
-    """Of a final family: matrix (V, D) and bias (V,), float32."""
+    @property
+    def nothing(self) -> bool:
+        """Whether no term looks at this view."""
+        return self == Asked()
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Objective:
 
     terms: tuple[BoundTerm, ...]
     """At least one."""
+
+    global_batch: int = 0
+    """B: rows of a global batch, at most."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,139 +79,152 @@ class Objective:
     def lists(self) -> tuple[str, ...]:
         """The lists of a batch that any term needs."""
         lists = dict.fromkeys(bound.list for bound in self.terms)
-        if self.needs_logits:
-            lists["masked"] = None  # where the student's logits are computed
+        # The lists at whose entries the student's logits are computed.
+        lists |= dict.fromkeys(formula.base_group(b.list) for b in self.terms if b.wants.logits)
         return tuple(lists)
 
     @property
-    def needs_logits(self) -> bool:
-        """Whether any term looks at the vocabulary."""
-        return any(bound.term.student_layer is None for bound in self.terms)
+    def has_batch_terms(self) -> bool:
+        """Whether any term needs statistics of the global batch."""
+        return any(bound.term.reach == "batch" for bound in self.terms)
 
-    @property
-    def hidden_layers(self) -> tuple[int, ...]:
-        """The student's layers that terms compare, rising."""
-        layers = {b.term.student_layer for b in self.terms if b.term.student_layer is not None}
-        return tuple(sorted(layers))
+    def asked(self, view: View, *, split: bool = True) -> Asked:
+        """What the terms of a view look at.
+
+        Args:
+          view: which.
+          split: whether there are two; False: all terms look at `fed`.
+        """
+        mine = [b for b in self.terms if (_view(b.term) if split else "fed") == view]
+        layers = {
+            name: tuple(sorted({layer for b in mine for layer in getattr(b.wants, name)}))
+            for name in ("hidden", "attentions", "scores", "qkv")
+        }
+        heads = [b.wants.head for b in mine if b.wants.head is not None]
+        return Asked(
+            groups=tuple(dict.fromkeys(formula.base_group(b.list) for b in mine if b.wants.logits)),
+            pooled=any(b.wants.pooled for b in mine),
+            heads=tuple(dict.fromkeys(heads)),
+            **layers,
+        )
 
     def counts(self, items: Mapping[str, int]) -> np.ndarray:
-        """(J,) int64: this rank's part of each N_j, from its number of entries in each list."""
-        return np.array([items[bound.list] for bound in self.terms], np.int64)
+        """(J,) int64: this rank's part of each N_j, from the counts of its batch."""
+        return np.array([items[bound.count] for bound in self.terms], np.int64)
 
-    def factors(self, counts: np.ndarray) -> np.ndarray:
-        """(J,) float32 w_j tau_j^2 / N_j from the global counts; exactly 0 where N_j is 0."""
-        scales = np.array([bound.term.scale for bound in self.terms], np.float64)
+    def factors(self, counts: np.ndarray, *, x: float = 0.0) -> np.ndarray:
+        """(J,) float32 w_j(x) tau_j^2 / N_j from the global counts; exactly 0 where N_j is 0."""
+        scales = np.array([bound.term.scale_at(x) for bound in self.terms], np.float64)
         return np.where(counts > 0, scales / np.maximum(counts, 1), 0.0).astype(np.float32)
 
     def sums(
-        self, outputs: Outputs, batch: MicroBatch, projections: Mapping[int, Any]
+        self,
+        outputs: Mapping[View, Outputs],
+        batch: MicroBatch,
+        projections: Mapping[str, Projection],
+        settled: Sequence[tf.Tensor] = (),
     ) -> tf.Tensor:
         """(J,) float32 S_j of a micro-batch, before weights, tau^2 and counts.
 
         Args:
-          outputs: the student's.
+          outputs: the student's, by view.
           batch: the micro-batch as tensors.
-          projections: index of the term -> map of its student states to the teacher's width.
+          projections: by name.
+          settled: of the terms of reach `batch`, in their order.
         """
-        values = [
-            _values(bound, outputs, batch, projections.get(index))
-            for index, bound in enumerate(self.terms)
+        waiting = iter(settled)
+        sums = []
+        for bound in self.terms:
+            given = self._given(bound, outputs, batch, projections)
+            if bound.term.reach == "batch":
+                given = dataclasses.replace(given, settled=next(waiting))
+            values = formula_of(bound.term)(given)
+            # Entries that only fill the list leave by `where`: 0 * NaN would be NaN.
+            sums.append(tf.reduce_sum(tf.where(given.summed, values, 0.0)))
+        return tf.stack(sums)
+
+    def statistics(
+        self,
+        outputs: Mapping[View, Outputs],
+        batch: MicroBatch,
+        projections: Mapping[str, Projection],
+    ) -> list[tf.Tensor]:
+        """What the terms of reach `batch` add up over micro-batches and ranks, in their order."""
+        return [
+            formula.statistics(self._given(bound, outputs, batch, projections))
+            for bound in self.terms
+            if bound.term.reach == "batch"
         ]
-        # Entries that only fill the list leave by `where`: 0 * NaN would be NaN.
-        valid = [batch["items"][bound.list]["valid"] for bound in self.terms]
-        return tf.stack(
-            [tf.reduce_sum(tf.where(v, x, 0.0)) for v, x in zip(valid, values, strict=True)]
+
+    def settle(self, totals: Sequence[np.ndarray], counts: np.ndarray) -> list[np.ndarray]:
+        """What these terms make of the sums; `counts` (J,) are global."""
+        waiting = iter(totals)
+        return [
+            formula.settle(bound, next(waiting), count=int(count))
+            for bound, count in zip(self.terms, counts, strict=True)
+            if bound.term.reach == "batch"
+        ]
+
+    def _given(
+        self,
+        bound: BoundTerm,
+        outputs: Mapping[View, Outputs],
+        batch: MicroBatch,
+        projections: Mapping[str, Projection],
+    ) -> Given:
+        view = _view(bound.term)
+        return Given(
+            bound=bound,
+            outputs=outputs[view] if view in outputs else outputs["fed"],
+            batch=batch,
+            projections=[projections[name] for name in bound.projections],
+            global_batch=self.global_batch,
         )
 
 
-def bind(terms: Sequence[Term], families: Mapping[str, Any]) -> Objective:
-    """Resolves terms against opened families (`train.families`).
+def bind(
+    terms: Sequence[Term],
+    families: Mapping[str, Any],
+    student: StudentFacts | None = None,
+    *,
+    global_batch: int = 0,
+) -> Objective:
+    """Resolves terms that have been checked against opened families (`train.families`).
 
-    Raises:
-      UsageError: a temperature outside a family's grid, or a loss that it cannot give.
+    Args:
+      terms: of the recipe.
+      families: by the names that the terms use.
+      student: facts; needed where terms train projections.
+      global_batch: B.
     """
     bound: list[BoundTerm] = []
-    for term, name in zip(terms, term_names(terms), strict=True):
-        if term.signal is None:
-            bound.append(BoundTerm(term=term, name=name, list="masked"))
-        else:
-            bound.append(_bound_to_family(term, name, families[term.signal]))
-    return Objective(tuple(bound))
-
-
-def _bound_to_family(term: Term, name: str, family: Any) -> BoundTerm:
-    signal, column, decoder = family.signal, 0, None
-    if isinstance(signal, SparseSignal):
-        column = temperature_column(signal.temperatures, term.temperature)
-        if term.loss == "kl" and signal.form == "lean" and signal.sample:
-            raise UsageError(
-                f"loss kl cannot learn from {term.signal!r}: a lean sample does not tell the "
-                "teacher's entropy; take soft_ce, whose gradient is the same"
+    for index, (term, name) in enumerate(zip(terms, term_names(terms), strict=True)):
+        term = term if student is None else term.settled(student)
+        formula_of(term)  # there is one, and it fits
+        own = [families[signal] for signal in term.signals]
+        plans: tuple[ProjectionPlan, ...] = ()
+        if student is not None:
+            plans = term.projections(own, student, name=f"{index}_{name}")
+        bound.append(
+            BoundTerm(
+                term=term,
+                name=name,
+                list=term.list_name(own),
+                wants=term.wants(own),
+                fitted=tuple(_fitted(family) for family in own),
+                projections=tuple(plan.name for plan in plans),
             )
-    elif isinstance(signal, FinalSignal):
-        tensors = family.fitted.tensors
-        decoder = tensors["decoder/kernel"], tensors["decoder/bias"]
-    return BoundTerm(term=term, name=name, list=family.list_name, column=column, decoder=decoder)
-
-
-def _values(bound: BoundTerm, outputs: Outputs, batch: MicroBatch, projection: Any) -> tf.Tensor:
-    """(Q,) values of one term; what stands at entries that are not valid is finite."""
-    term = bound.term
-    items = batch["items"][bound.list]
-    if term.loss == "mlm":
-        return losses.masked_lm_values(outputs.logits, batch["true_ids"])
-    teacher = batch["teacher"][term.signal]
-    if term.loss in LOGIT_LOSSES:
-        logits = outputs.logits
-        if bound.list != base_group(bound.list):
-            logits = tf.gather(logits, items["entry"])
-        return _logit_values(bound, logits, teacher, items["valid"])
-    assert term.student_layer is not None  # Term.__post_init__ sees to it
-    states = tf.gather(outputs.states[term.student_layer], items["index"])
-    if projection is not None:
-        states = projection(states)
-    target = _clean(teacher["states"], items["valid"])
-    if term.loss == "hidden_mse":
-        return losses.hidden_mse_values(states, target)
-    return losses.hidden_cosine_values(states, target)
-
-
-def _logit_values(
-    bound: BoundTerm, logits: tf.Tensor, teacher: Mapping[str, tf.Tensor], valid: tf.Tensor
-) -> tf.Tensor:
-    """(Q,) values of a term on the student's distribution."""
-    term, temperature = bound.term, bound.term.temperature
-    if bound.decoder is not None:
-        kernel, bias = (tf.constant(array) for array in bound.decoder)
-        full = tf.matmul(_clean(teacher["states"], valid), kernel, transpose_b=True) + bias
-        against_full = (
-            losses.full_kl_values if term.loss == "kl" else losses.full_soft_cross_entropy_values
         )
-        return against_full(logits, full, temperature=temperature)
-    if "weights" in teacher:
-        weights = tf.where(valid[:, None], teacher["weights"], 0.0)
-        ids = tf.where(valid[:, None], teacher["ids"], 0)
-        return losses.sampled_cross_entropy_values(logits, ids, weights, temperature=temperature)
-    function = losses.kl_values if term.loss == "kl" else losses.soft_cross_entropy_values
-    head = clean_head(teacher, valid, bound.column)
-    return function(logits, *head, temperature=temperature, missing_mass=term.missing_mass)
+    return Objective(tuple(bound), global_batch=global_batch)
 
 
-def _clean(states: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """(Q, D) float32 states, 0 at entries that are not valid."""
-    return tf.where(valid[:, None], tf.cast(states, tf.float32), 0.0)
+def _fitted(family: Any) -> Fitted:
+    """How a family is encoded; some leave nothing open, so that no live teacher is loaded."""
+    if isinstance(family.signal, SparseSignal | TaskSignal):
+        return Fitted(signal=family.signal)
+    fitted: Fitted = family.fitted
+    return fitted
 
 
-def clean_head(
-    teacher: Mapping[str, tf.Tensor], valid: tf.Tensor, column: int
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """ids, logits and log_tail with a harmless distribution at entries that are not valid.
-
-    The losses' `where` comes too late for those: the gradient of a loss at NaN is NaN already.
-    """
-    k = teacher["ids"].shape[-1]
-    here = valid[:, None]
-    ids = tf.where(here, teacher["ids"], tf.range(k, dtype=teacher["ids"].dtype)[None])
-    logits = tf.where(here, tf.cast(teacher["logits"], tf.float32), 0.0)
-    log_tail = tf.where(valid, teacher["log_tail"][:, column], -1.0)
-    return ids, logits, log_tail
+def _view(term: Term) -> View:
+    return "unmasked" if term.signals else "fed"

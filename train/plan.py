@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from limbeck.order import Mixture
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
+from train.approximation import approximation_lines
+from train.corpus import CorpusInputs
 from train.inputs import Inputs
 from train.optimizers import variable_groups
 from train.recipe import Optimizer, Training
@@ -30,31 +33,56 @@ def plan_lines(
     sizes = [_size(v) for v in student.variables]
     frozen = sum(sizes) - sum(_size(v) for v in student.trained)
     rows = training.global_batch * training.steps
-    stored = inputs.corpora.parts[0].families
-    datasets = [inputs.examples, *(f.dataset for f in stored.values())]
-    row_bytes = sum(bytes_per_row(dataset) for dataset in datasets)
-    families = "".join(
-        f", {name} ({f.signal.kind}, {f.signal.positions}, {bytes_per_row(f.dataset):,.0f} B/row)"
-        for name, f in stored.items()
-    )
     return [
         f"run       {recipe.name}, seed {recipe.seed}",
         f"student   {shape.num_layers} layers x {shape.hidden_dim}, vocabulary "
-        f"{shape.vocab_size:,}: {sum(sizes):,} parameters in {len(sizes)} variables"
+        f"{shape.vocab_size:,}, {inputs.plan.title}: {sum(sizes):,} parameters in {len(sizes)} "
+        "variables"
         + (f", {frozen:,} frozen" if frozen else "")
         + (f", {training.precision}" if training.precision != "float32" else ""),
         f"weights   {student.origin}",
-        f"data      {inputs.examples.num_rows:,} rows of up to "
-        f"{inputs.examples.layout.field('ids').shape[0]} tokens{families}",
+        *(f"data      {_data(part)}" for part in inputs.corpora.parts),
         *_teacher(inputs),
         f"optimiser {_optimizer(recipe.optimizer, student)}",
         f"rate      {_schedule(recipe.optimizer)}",
         f"batch     {_batch(training, source, world)}",
-        f"steps     {training.steps:,} = {rows:,} rows = {rows / inputs.examples.num_rows:.2f} "
-        f"epochs; {row_bytes * training.global_batch / 1e6:.2f} MB read a step",
+        f"steps     {training.steps:,} = {rows:,} rows = {_epochs(inputs, rows)}; "
+        f"{_read_bytes(inputs, rows) / training.steps / 1e6:.2f} MB read a step",
         "objective " + " + ".join(_term(inputs, index) for index in range(len(recipe.objective))),
+        *approximation_lines(recipe.objective, inputs.families, vocab_size=shape.vocab_size),
         f"promise   {promise}",
     ]
+
+
+def _data(part: CorpusInputs) -> str:
+    """Rows and families of a corpus."""
+    name = f"{part.name}: " if part.name else ""
+    families = "".join(
+        f", {name} ({f.signal.kind}, {f.signal.positions}, {bytes_per_row(f.dataset):,.0f} B/row)"
+        for name, f in part.families.items()
+    )
+    slots = part.examples.layout.field("ids").shape[0]
+    return f"{name}{part.examples.num_rows:,} rows of up to {slots} tokens{families}"
+
+
+def _epochs(inputs: Inputs, rows: int) -> str:
+    """How often the first rows of the order go through the data; of a mixture, through each."""
+    order = inputs.order
+    if not isinstance(order, Mixture):
+        return f"{rows / inputs.num_rows:.2f} epochs"
+    parts = (f"{epochs:.2f} of {name}" for name, epochs in order.epochs_at(rows).items())
+    return f"epochs: {', '.join(parts)}"
+
+
+def _read_bytes(inputs: Inputs, rows: int) -> float:
+    """What the first rows of the order take on disk, with their labels."""
+    parts = inputs.corpora.parts
+    order = inputs.order
+    epochs = order.epochs_at(rows) if isinstance(order, Mixture) else {"": rows / inputs.num_rows}
+    return sum(
+        times * sum(s.bytes for d in part.datasets for s in d.content.shards)
+        for part, times in zip(parts, epochs.values(), strict=True)
+    )
 
 
 def _teacher(inputs: Inputs) -> list[str]:
@@ -117,12 +145,15 @@ def bytes_per_row(dataset: Dataset) -> float:
 
 def _term(inputs: Inputs, index: int) -> str:
     term = inputs.recipe.objective[index]
-    details = [] if term.signal is None else [term.signal]
-    if term.student_layer is not None:
-        details.append(f"layer {term.student_layer}")
-    if term.temperature != 1.0:
-        details.append(f"T = {term.temperature:g}")
-    return f"{term.scale:g} {term.loss}" + (f"({', '.join(details)})" if details else "")
+    details = [*term.signals, *(f"layer {layer}" for layer in term.student_layers)]
+    temperature = getattr(term, "temperature", 1.0)
+    if temperature != 1.0:
+        details.append(
+            f"T = {temperature:g}" if isinstance(temperature, int | float) else "T varies"
+        )
+    first, last = term.scale_at(0.0), term.scale_at(1.0)
+    scale = f"{first:g}" if first == last else f"{first:g}..{last:g}"
+    return f"{scale} {term.loss}" + (f"({', '.join(details)})" if details else "")
 
 
 def _size(variable: Any) -> int:

@@ -1,4 +1,8 @@
-"""Fills masks in sentences: what a model has learned, for people's eyes."""
+"""Answers to sentences: what a model has learned, for people's eyes.
+
+A masked LM fills masks, a causal LM says what comes next, a classifier names the classes of a
+sentence, a tagger the tag of each word.
+"""
 
 # B sentences, T tokens, V vocabulary
 
@@ -11,8 +15,10 @@ import tensorflow as tf
 
 from limbeck.config.errors import UsageError
 from limbeck.tokens import Tokenizer
+from train.models import LoadedModel
+from train.predict_tasks import next_tokens, task_answers
 
-__all__ = ["MASK", "Filling", "as_plain", "encode_with_masks", "fill_masks"]
+__all__ = ["MASK", "Filling", "as_plain", "encode_with_masks", "fill_masks", "predict_lines"]
 
 MASK = "[MASK]"
 
@@ -29,6 +35,41 @@ class Filling:
 
     probabilities: tuple[float, ...]
     """Theirs."""
+
+
+def predict_lines(
+    loaded: LoadedModel, tokenizer: Tokenizer, texts: Sequence[str], *, top: int = 5
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The answers to every sentence, as lines to print and as JSON holds them.
+
+    Args:
+      loaded: the model.
+      tokenizer: the model's.
+      texts: sentences.
+      top: tokens or classes shown.
+
+    Raises:
+      UsageError: the model cannot be asked about sentences, or a sentence does not fit.
+    """
+    plan = loaded.plan
+    tasks = [n for n, head in plan.heads.items() if head.kind in ("classification", "tagging")]
+    if tasks:
+        return task_answers(loaded.model, plan, tasks, tokenizer, texts, top=top)
+    if plan.language == "next":
+        return next_tokens(loaded.model, tokenizer, texts, top=top)
+    if plan.language != "masked":
+        raise UsageError(
+            f"{loaded.title}: {plan.title}; predict needs a language model, a classifier or a "
+            "tagger"
+        )
+    answers = fill_masks(loaded.model, tokenizer, texts, top=top)
+    lines = []
+    for text, fillings in zip(texts, answers, strict=True):
+        lines.append(text)
+        for filling in fillings:
+            guesses = zip(filling.tokens, filling.probabilities, strict=True)
+            lines.append("  " + "  ".join(f"{token} {p:.3f}" for token, p in guesses))
+    return lines, as_plain(texts, answers)
 
 
 def encode_with_masks(text: str, tokenizer: Tokenizer) -> list[int]:

@@ -5,13 +5,15 @@ from pathlib import Path
 from limbeck.config import yaml_file
 from limbeck.config.command import before_work
 from limbeck.config.errors import LimbeckError
+from limbeck.config.place import placed
 from limbeck.ranks import World
 from limbeck.runs import RunDirectory
 from train import checkpoint
 from train.inputs import Inputs, open_inputs
+from train.judge import gave_up, verdict
 from train.recipe import Recipe
 
-__all__ = ["is_complete", "preflight"]
+__all__ = ["how_complete", "is_complete", "newest_step", "preflight"]
 
 
 def preflight(recipe: Recipe, run_dir: str | Path, world: World) -> Inputs:
@@ -22,7 +24,7 @@ def preflight(recipe: Recipe, run_dir: str | Path, world: World) -> Inputs:
     """
     run = RunDirectory(run_dir)
     config = yaml_file.to_plain(recipe)
-    with before_work():
+    with placed(recipe), before_work():
         if run.config_file.exists():
             run.take(config)
         inputs = open_inputs(recipe)
@@ -32,12 +34,33 @@ def preflight(recipe: Recipe, run_dir: str | Path, world: World) -> Inputs:
 
 
 def is_complete(recipe: Recipe, run_dir: str | Path) -> bool:
-    """Whether the run has made its last step and its checkpoint is sound, and its own."""
+    """Whether the run has ended and its last checkpoint is sound, and its own."""
     run = RunDirectory(run_dir)
     newest = checkpoint.list_checkpoints(run.checkpoints)[:1]
-    if not newest or newest[0].name != checkpoint.file_name(recipe.training.steps):
+    if not newest or not _has_ended(recipe, newest[0]):
         return False
     try:
         return checkpoint.load(newest[0]).progressed.config_hash == run.config_hash
     except LimbeckError:
         return False  # resuming says so, and goes back to the one before
+
+
+def how_complete(recipe: Recipe, run_dir: str | Path) -> str:
+    """In words, of a run that is."""
+    newest = checkpoint.list_checkpoints(RunDirectory(run_dir).checkpoints)
+    progressed = checkpoint.peek(newest[0])
+    assert progressed is not None  # `is_complete` has read it
+    return verdict(progressed, recipe.training)
+
+
+def newest_step(run: RunDirectory) -> int:
+    """Of the newest checkpoint, by its name; 0 without one."""
+    newest = checkpoint.list_checkpoints(run.checkpoints)[:1]
+    return int(newest[0].name[5:13]) if newest else 0
+
+
+def _has_ended(recipe: Recipe, path: Path) -> bool:
+    if path.name == checkpoint.file_name(recipe.training.steps):
+        return True
+    progressed = checkpoint.peek(path) if recipe.training.patience else None
+    return progressed is not None and gave_up(progressed, recipe.training)

@@ -7,18 +7,19 @@ from typing import Any, Literal
 import numpy as np
 
 from limbeck import ranks
-from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config import yaml_file
 from limbeck.config.errors import UsageError
-from limbeck.models.masked_lm import build_masked_lm, named_variables
+from limbeck.models.names import named_variables
 from limbeck.ranks import World
-from limbeck.runs import RunDirectory
+from limbeck.runs import RunDirectory, student_run
 from train import checkpoint
 from train.checkpoint import Checkpoint, Progressed
 from train.recipe import Recipe
 from train.student import Student
+from train.student_model import empty_model
+from train.student_plan import StudentPlan
 
-__all__ = ["broadcast_state", "fill", "load_run", "named_tensors"]
+__all__ = ["broadcast_state", "fill", "load_run", "named_tensors", "plan_of"]
 
 ANOTHER = "a checkpoint of another model or objective"
 
@@ -74,29 +75,39 @@ def broadcast_state(
 
 
 def load_run(
-    path: str | Path, *, which: Literal["newest", "best"] = "newest"
+    path: str | Path, *, which: Literal["newest", "best", "result"] = "result"
 ) -> tuple[Recipe, Checkpoint, Any]:
     """The recipe, a checkpoint and the student model of a run, finished or not.
 
     Args:
-      path: directory of the run.
-      which: its newest sound checkpoint, or that of its best evaluation on held-out data.
+      path: directory of the run; of a staged one its last stage is taken.
+      which: its newest sound checkpoint, that of its best evaluation on held-out data, or what it
+        has made: the best where it stops early and keeps it, else the newest.
 
     Raises:
       UsageError: no run, no checkpoint yet, or none that is the best.
       LimbeckError: every checkpoint is damaged, or the best one.
     """
-    run = RunDirectory(path)
+    run = RunDirectory(student_run(path))
     recipe = yaml_file.from_plain(Recipe, run.read_config(), str(run.config_file))
-    read = checkpoint.load_best if which == "best" else checkpoint.load_newest
-    loaded = read(run.checkpoints)
+    if which == "result":
+        loaded = checkpoint.load_result(run.checkpoints, best=recipe.training.result_is_best)
+    else:
+        read = checkpoint.load_best if which == "best" else checkpoint.load_newest
+        loaded = read(run.checkpoints)
     if loaded is None:
         raise UsageError(f"{path}: no checkpoint yet; let the run reach its first one")
-    shape = yaml_file.from_plain(
-        EncoderArchitecture, loaded.progressed.architecture, f"{path}: checkpoint"
-    )
-    model = build_masked_lm(shape, seed=recipe.seed)
+    model = empty_model(plan_of(loaded, where=f"{path}: checkpoint"))
     named = {f"model/{name}": v for name, v in named_variables(model).items()}
     tensors = {n: t for n, t in loaded.tensors.items() if n.startswith("model/")}
     fill(named, tensors, where=str(path))
     return recipe, loaded, model
+
+
+def plan_of(loaded: Checkpoint, *, where: str) -> StudentPlan:
+    """What the student of a checkpoint is.
+
+    Raises:
+      UsageError: it is of another version.
+    """
+    return StudentPlan.from_plain(loaded.progressed.architecture, where=where)

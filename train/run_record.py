@@ -18,6 +18,8 @@ import numpy.typing as npt
 from limbeck.config import yaml_file
 from limbeck.config.errors import UsageError
 from limbeck.runs import RunDirectory, metric, read_metrics
+from train import checkpoint
+from train.judge import gave_up
 from train.recipe import Recipe, term_names
 
 __all__ = ["Curve", "RunRecord", "read_runs"]
@@ -84,6 +86,9 @@ class RunRecord:
     num_quarantined: int
     """Damaged rows left out."""
 
+    ended_early: bool = False
+    """Whether its stop rule ended it (`training.patience`)."""
+
     @property
     def step(self) -> int:
         """Updates done, as far as the metrics say."""
@@ -96,8 +101,8 @@ class RunRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Whether its last step was made."""
-        return 0 < self.num_steps <= self.step
+        """Whether its last step was made, or its stop rule ended it before."""
+        return self.ended_early or 0 < self.num_steps <= self.step
 
     @property
     def num_ranks(self) -> int:
@@ -114,7 +119,7 @@ class RunRecord:
         if self.recipe is None:
             return {}
         terms = self.recipe.objective
-        return {name: t.scale for name, t in zip(term_names(terms), terms, strict=True)}
+        return {name: t.scale_at(0.0) for name, t in zip(term_names(terms), terms, strict=True)}
 
     def best(self, name: str) -> tuple[float, int] | None:
         """The best value and its step, the first of equals; None without values or direction."""
@@ -187,7 +192,15 @@ def _read(path: Path, name: str) -> RunRecord:
         written=written,
         num_starts=sum(1 for _ in run.tensorboard.glob("events.out.tfevents.*")),
         num_quarantined=len(quarantine.read_bytes().splitlines()) if quarantine.exists() else 0,
+        ended_early=recipe is not None and _ended_early(run, recipe),
     )
+
+
+def _ended_early(run: RunDirectory, recipe: Recipe) -> bool:
+    """Whether the newest checkpoint is of a run that its stop rule has ended."""
+    newest = checkpoint.list_checkpoints(run.checkpoints)[:1] if recipe.training.patience else []
+    progressed = checkpoint.peek(newest[0]) if newest else None
+    return progressed is not None and gave_up(progressed, recipe.training)
 
 
 def _is_metric(name: str) -> bool:

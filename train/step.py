@@ -21,11 +21,12 @@ from limbeck import ranks
 from limbeck.models.basic import Precision
 from limbeck.models.dropout import DropoutKeys
 from train.batch import MicroBatch
+from train.forward import forward
 from train.loss_scale import LossScale
 from train.objective import Objective
 from train.optimizers import AdamFamily
 from train.recipe import Optimizer
-from train.student import Student, forward
+from train.student import Student
 
 __all__ = ["Gradients", "Outcome", "TrainStep", "Update", "batch_spec", "to_tensors"]
 
@@ -92,12 +93,11 @@ class TrainStep:
         self._seed = seed
         # Shapes that vary are open from the first call on: a graph that depended on which shapes
         # came first would differ after a resume.
-        signature = (
-            batch_spec(example),
-            tf.TensorSpec((len(objective.terms),), tf.float32),
-            tf.TensorSpec((), tf.int32),
-        )
-        self._micro = tf.function(self._micro_gradients, input_signature=signature)
+        batch, at = batch_spec(example), tf.TensorSpec((), tf.int32)
+        factors = tf.TensorSpec((len(objective.terms),), tf.float32)
+        self._signature = (batch, factors, at)
+        self._micro: Any = None  # compiled at the first call: what is settled has shapes of its own
+        self._statistics = tf.function(self._batch_statistics, input_signature=(batch, at))
         self._reduce: Mapping[Wire, Any] = {
             "float32": tf.function(_sum_over_ranks),
             "float16": tf.function(_sum_in_float16),
@@ -107,19 +107,51 @@ class TrainStep:
         size = sum(math.prod(v.shape) for v in student.trained)
         self._update = tf.function(self._apply, jit_compile=size >= COMPILED_FROM or None)
 
-    def gradients(self, batches: Sequence[MicroBatch], factors: Any, *, step: int) -> Gradients:
+    def gradients(
+        self,
+        batches: Sequence[MicroBatch],
+        factors: Any,
+        *,
+        step: int,
+        settled: Sequence[np.ndarray] = (),
+    ) -> Gradients:
         """Adds up the gradients of this rank's micro-batches, in their order.
 
         Args:
           batches: micro-batches as tensors, all of the same m.
           factors: (J,) float32 from `Objective.factors` of the global counts.
           step: updates made before this one; keys the dropout masks.
+          settled: of `settle`.
         """
         at = tf.constant(step, tf.int32)
-        total = self._micro(batches[0], factors, at)
+        constants = [tf.constant(array, tf.float32) for array in settled]
+        if self._micro is None:
+            fixed = [tf.TensorSpec(array.shape, tf.float32) for array in constants]
+            signature = (*self._signature, *fixed)
+            self._micro = tf.function(self._micro_gradients, input_signature=signature)
+        total = self._micro(batches[0], factors, at, *constants)
         for batch in batches[1:]:
-            total = self._add(total, self._micro(batch, factors, at))
+            total = self._add(total, self._micro(batch, factors, at, *constants))
         return Gradients(grads=list(total[:-1]), sums=total[-1])
+
+    def settle(
+        self, batches: Sequence[MicroBatch], counts: np.ndarray, *, step: int
+    ) -> list[np.ndarray]:
+        """What terms of reach `batch` need of the global batch: a forward pass and a collective.
+
+        Args:
+          batches: as for `gradients`.
+          counts: (J,) global.
+          step: as for `gradients`: the dropout masks are the same.
+        """
+        if not self.objective.has_batch_terms:
+            return []
+        at = tf.constant(step, tf.int32)
+        total = self._statistics(batches[0], at)
+        for batch in batches[1:]:
+            total = self._add(total, self._statistics(batch, at))
+        totals = ranks.sum_group(total, name="statistics")
+        return self.objective.settle([array.numpy() for array in totals], counts)
 
     def reduce(self, local: Gradients, *, wire: Wire = "float32") -> Gradients:
         """Sums over all ranks, as one named group; with several ranks `wire` is its type."""
@@ -161,21 +193,28 @@ class TrainStep:
         return tf.constant(learning_rate, tf.float32), tf.constant(clip / self._scale, tf.float32)
 
     def _micro_gradients(
-        self, batch: MicroBatch, factors: tf.Tensor, step: tf.Tensor
+        self, batch: MicroBatch, factors: tf.Tensor, step: tf.Tensor, *settled: tf.Tensor
     ) -> list[tf.Tensor]:
-        dropout = DropoutKeys(
-            seed=tf.constant(self._seed, tf.int32), step=step, row_keys=batch["row_keys"]
-        )
+        dropout = self._dropout(batch, step)
         variables = [v.value for v in self.student.trained]
         with tf.GradientTape() as tape:
             outputs = forward(self.student, batch, self.objective, dropout=dropout)
-            sums = self.objective.sums(outputs, batch, self.student.projections)
+            sums = self.objective.sums(outputs, batch, self.student.projections, settled)
             scalar = tf.reduce_sum(sums * factors)
             if self.loss_scale is not None:
                 scalar *= self.loss_scale.scale.value
         grads = tape.gradient(scalar, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Horovod's groups mishandle sparse gradients; with tied embeddings they are dense anyway.
         return [*[tf.convert_to_tensor(g) for g in grads], sums]
+
+    def _batch_statistics(self, batch: MicroBatch, step: tf.Tensor) -> list[tf.Tensor]:
+        outputs = forward(self.student, batch, self.objective, dropout=self._dropout(batch, step))
+        return self.objective.statistics(outputs, batch, self.student.projections)
+
+    def _dropout(self, batch: MicroBatch, step: tf.Tensor) -> DropoutKeys:
+        return DropoutKeys(
+            seed=tf.constant(self._seed, tf.int32), step=step, row_keys=batch["row_keys"]
+        )
 
     def _apply(self, grads: list[tf.Tensor], learning_rate: tf.Tensor, factor: tf.Tensor) -> None:
         self.optimizer.apply(grads, learning_rate, factor=factor)
@@ -194,8 +233,11 @@ def batch_spec(batch: MicroBatch) -> dict[str, Any]:
         for name in ("ids", "unmasked_ids", "segment_ids", "attention_mask")
         if name in batch
     }
-    keys = {"row_keys": tf.TensorSpec((rows, 4), tf.int32)}
-    lists = {name: batch[name] for name in ("items", "teacher", "true_ids") if name in batch}
+    keys = {
+        "row_keys": tf.TensorSpec((rows, 4), tf.int32),
+        "places": tf.TensorSpec((rows,), tf.int32),
+    }
+    lists = {name: batch[name] for name in ("items", "labels", "teacher")}
     return {**tokens, **keys, **tf.nest.map_structure(_open_list, lists)}
 
 

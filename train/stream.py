@@ -43,7 +43,7 @@ class RankBatch:
     """(n, 16) uint8 keys of these rows, as they were read."""
 
     items: Mapping[str, int]
-    """Name of a list -> real entries in the slice, from the labels alone."""
+    """What terms divide by, from the labels alone; see `train.batch.count_items`."""
 
     num_tokens: int
     """Real tokens in the slice."""
@@ -163,7 +163,9 @@ class Source:
         part = rank_slice(len(whole.rows), self.world.rank, self.world.size)
         rows = whole.rows[part]
         found, epochs = self._read_rows(whole, part)
-        check_examples(found.examples, vocab_size=self.vocab_size)
+        check_examples(
+            found.examples, vocab_size=self.vocab_size, num_labels=self.corpora.num_labels
+        )
         examples = found.examples
         if self.masker is not None:
             unmasked = examples["ids"]
@@ -182,12 +184,14 @@ class Source:
             length=length,
             groups=self.groups,
             present=found.present[: len(rows)],
+            first_place=part.start,
+            corpora=self.corpora.names,
         )
         real = int(found.present[: len(rows)].sum())
         return RankBatch(
             micro=micro,
             rows=rows,
-            items={name: count_items(micro, name) for name in self.groups},
+            items=count_items(micro, self.groups),
             keys=self._keys(rows, found, real),
             num_tokens=int(examples["num_tokens"][:real].sum()),
             length=length,

@@ -2,7 +2,6 @@
 
 # Q entries of the list of masked positions, V vocabulary
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,8 @@ import tensorflow as tf
 from limbeck.records.dataset import Dataset
 from limbeck.records.examples import check_examples
 from train.batch import MicroBatch
-from train.objective import Outputs
+from train.formula import Outputs
+from train.objective import Asked
 
 __all__ = ["Unigram"]
 
@@ -41,9 +41,14 @@ class Unigram:
             counts += np.bincount(rows["mask_ids"][real].astype(np.int64), minlength=vocab_size)
         return cls(np.log(counts / counts.sum()).astype(np.float32))
 
-    def outputs(self, batch: MicroBatch, layers: Sequence[int]) -> Outputs:
+    @property
+    def facts(self) -> None:
+        """It answers masked tokens alone."""
+
+    def outputs(self, batch: MicroBatch, asked: Asked) -> Outputs:
         """Logits (Q, V), one row repeated; it has no layers."""
-        if layers:
-            raise ValueError(f"a unigram has no layer {layers[0]}")
-        size = tf.shape(batch["true_ids"])[0]
-        return Outputs(logits=tf.tile(tf.constant(self.log_probs)[None], [size, 1]), states={})
+        if asked.hidden:
+            raise ValueError(f"a unigram has no layer {asked.hidden[0]}")
+        sizes = {group: tf.shape(batch["items"][group]["index"])[0] for group in asked.groups}
+        row = tf.constant(self.log_probs)[None]
+        return Outputs(logits={group: tf.tile(row, [size, 1]) for group, size in sizes.items()})

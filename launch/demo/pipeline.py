@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from launch.demo.plot import plot
 from launch.demo.report import checks, table, write
 from launch.demo.scale import Scale
 from launch.demo.sentences import SENTENCES
-from launch.demo.steps import Steps
 from launch.environment import cache_dir, project_root
+from launch.steps import Steps
 from limbeck import __version__
 from limbeck.config.errors import LimbeckError
 from limbeck.records.dataset import open_dataset
@@ -57,7 +57,8 @@ def run_demo(demo: Demo) -> dict[str, Any]:
     """
     started = time.monotonic()
     steps = Steps(log_directory=demo.out / "logs", total=NUM_STEPS)
-    prepare(demo, steps)
+    prepare_documents(demo, steps)
+    prepare_examples(demo, steps)
     tune_teacher(demo, steps)
     extract_labels(demo, steps)
     distil(demo, steps)
@@ -74,20 +75,24 @@ def run_demo(demo: Demo) -> dict[str, Any]:
     return report
 
 
-def prepare(demo: Demo, steps: Steps) -> None:
-    """Dump -> documents -> masked sentence pairs."""
-    scale = demo.scale
+def prepare_documents(demo: Demo, steps: Steps) -> None:
+    """Dump -> documents."""
     steps.run(
         "wikipedia",
         "read and clean the Wikipedia dump",
         ["beam_pipelines.wikipedia", "--dump", str(data_dir() / "enwiki-sample.xml.bz2")]
         + ["--out", demo.path("documents"), "--workers", "2"],
     )
+
+
+def prepare_examples(demo: Demo, steps: Steps, *, name: str = "examples") -> None:
+    """Documents -> masked sentence pairs, in a directory of that name."""
+    scale = demo.scale
     steps.run(
-        "examples",
+        name,
         "cut, pair and mask the sentences",
         ["beam_pipelines.examples", "--documents", demo.path("documents")]
-        + ["--vocab", str(encoder()), "--out", demo.path("examples"), "--workers", "2"]
+        + ["--vocab", str(encoder()), "--out", demo.path(name), "--workers", "2"]
         + ["--max-seq-length", str(scale.seq_length), "--seed", "1"]
         + ["--max-predictions-per-seq", str(scale.max_predictions)]
         + ["--dupe-factor", str(scale.dupe_factor)]
@@ -129,15 +134,18 @@ def tune_teacher(demo: Demo, steps: Steps) -> None:
     copy_folder(teacher, cached)
 
 
-def extract_labels(demo: Demo, steps: Steps) -> None:
+def extract_labels(
+    demo: Demo, steps: Steps, *, splits: Sequence[str] = ("train", "heldout")
+) -> None:
     """The teacher answers once, for the training and the held-out examples."""
-    for split, title in (
-        ("train", "run the teacher once over the training examples"),
-        ("heldout", "and over the held-out examples, for the comparison"),
-    ):
+    titles = {
+        "train": "run the teacher once over the training examples",
+        "heldout": "run it over the held-out examples, for the comparison",
+    }
+    for split in splits:
         steps.run(
             f"extract-{split}",
-            title,
+            titles[split],
             ["extract", "run", demo.recipe("labels"), "--examples", demo.path("examples", split)]
             + ["--teacher", demo.path("teacher"), "--out", demo.path("labels", split)],
         )

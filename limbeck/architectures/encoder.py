@@ -129,6 +129,11 @@ class EncoderArchitecture:
         return self.family not in ("distilbert", "electra")
 
     @property
+    def classifies_pooled(self) -> bool:
+        """Whether the family's classifier reads the pooler's output; else it has a dense layer."""
+        return self.family not in ("roberta", "xlm-roberta", "electra", "distilbert")
+
+    @property
     def head_activation(self) -> Activation:
         """Of the masked-LM head: RoBERTa and ELECTRA always take the exact gelu."""
         always_gelu = self.family in ("roberta", "xlm-roberta", "electra")

@@ -1,7 +1,7 @@
 """transformers' `config.json` of every family to and from our architectures."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limbeck.architectures.decoder import DecoderArchitecture
@@ -46,7 +46,11 @@ def architecture_from_hf(config: Mapping[str, Any]) -> Architecture:
 
 
 def hf_config_of(
-    architecture: Architecture, *, head: str, num_labels: int | None = None
+    architecture: Architecture,
+    *,
+    head: str,
+    num_labels: int | None = None,
+    labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The contents of a `config.json` with which transformers builds the model.
 
@@ -54,6 +58,7 @@ def hf_config_of(
       architecture: of a family's own shape; see `nearest_hf`.
       head: of `limbeck.models.build`, or "encoder" or "decoder" for none.
       num_labels: of classifiers.
+      labels: their names; none for transformers' placeholders.
 
     Raises:
       UsageError: transformers has no such model.
@@ -81,8 +86,11 @@ def hf_config_of(
     else:
         config |= _decoder_keys(architecture)
     if num_labels is not None:
-        config["id2label"] = {str(i): f"LABEL_{i}" for i in range(num_labels)}
-        config["label2id"] = {f"LABEL_{i}": i for i in range(num_labels)}
+        names = list(labels) or [f"LABEL_{i}" for i in range(num_labels)]
+        if len(names) != num_labels:
+            raise ValueError(f"{len(names)} names for {num_labels} labels")
+        config["id2label"] = {str(i): name for i, name in enumerate(names)}
+        config["label2id"] = {name: i for i, name in enumerate(names)}
     return config
 
 

@@ -4,6 +4,10 @@ Known annotations: str, int, float, bool, None, Literal, Enum (by value), pathli
 tuple[T, ...], tuple[A, B], dict[str, T], dataclasses, and unions. A union of dataclasses is told
 apart by the field whose Literal values differ between them (`kind`, say). `Annotated` is looked
 through. A whole number is a number, but not the other way round.
+
+A dataclass that stands for a growing set of others has a class method `variants`, which returns the
+name of the field that tells them apart and the dataclass of each of its values. One that must see
+its tree first, such as to import what registers more of these, has a class method `before_build`.
 """
 
 import dataclasses
@@ -19,6 +23,7 @@ from typing import Any, Literal, TypeVar, Union
 
 from limbeck.config.errors import UsageError
 from limbeck.config.located import Entry, Node
+from limbeck.config.place import place_of
 
 __all__ = ["build"]
 
@@ -42,7 +47,8 @@ def build(cls: type[T], node: Node) -> T:
       UsageError: the first thing wrong, with its place and its path inside the tree.
       TypeError: `cls` itself has an annotation that is not supported.
     """
-    return _dataclass(cls, node, path="")
+    built: T = _dataclass(_variant(cls, node, ""), node, path="")
+    return built
 
 
 def _convert(hint: Any, node: Node, path: str) -> Any:
@@ -51,7 +57,7 @@ def _convert(hint: Any, node: Node, path: str) -> Any:
     if hint is Any or hint is object:
         raise TypeError(f"{path}: annotate with a concrete type, not {hint}")
     if dataclasses.is_dataclass(hint):
-        return _dataclass(typing.cast(type, hint), node, path)
+        return _dataclass(_variant(typing.cast(type, hint), node, path), node, path)
     if origin in (Union, types.UnionType):
         return _union(typing.get_args(hint), node, path)
     if origin is Literal:
@@ -176,9 +182,24 @@ def _discriminate(members: list[Any], node: Node, path: str) -> type:
     raise TypeError(f"{path}: no Literal field tells {[m.__name__ for m in members]} apart")
 
 
+def _variant(cls: type, node: Node, path: str) -> type:
+    """The dataclass that the mapping is of, where `cls` stands for several."""
+    if not hasattr(cls, "variants") or not isinstance(node.value, dict):
+        return cls
+    name, classes = cls.variants()
+    if name not in node.value:
+        raise UsageError(
+            f"{node.where}: {_at(path)} lacks {name!r}, one of {', '.join(map(repr, classes))}"
+        )
+    chosen: type = classes[_choice(classes, node.value[name].node, _join(path, name))]
+    return chosen
+
+
 def _dataclass(cls: type[T], node: Node, path: str) -> T:
     if not isinstance(node.value, dict):
         raise _expected("a mapping", node, path)
+    if before_build := getattr(cls, "before_build", None):
+        before_build(node)
     fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, cls)) if f.init}
     for key, entry in node.value.items():
         if key not in fields:
@@ -201,7 +222,9 @@ def _dataclass(cls: type[T], node: Node, path: str) -> T:
 
 
 def _blame(message: str, entries: dict[str, Entry]) -> str | None:
-    """The place of the first field that a message of `__post_init__` names, if it was given."""
+    """The place of the setting that a message of `__post_init__` begins with or names first."""
+    if where := place_of(Node(entries, ""), message):
+        return where
     for word in re.findall(r"\w+", message):
         if word in entries:
             return entries[word].where

@@ -2,7 +2,8 @@
 
     recipe.yaml:14: unknown key 'temprature' in objective[0]; did you mean 'temperature'?
 
-`limbeck.config.located` says which YAML is read, `limbeck.config.typed` which annotations.
+`limbeck.config.located` says which YAML is read, `limbeck.config.typed` which annotations, and
+`limbeck.config.place` how errors that come later find their line.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ import yaml
 
 from limbeck.config.errors import UsageError
 from limbeck.config.located import Entry, Node, from_plain_value, parse_yaml, read_scalar
+from limbeck.config.place import remember
 from limbeck.config.typed import build
 
 __all__ = ["dump", "from_plain", "load", "loads", "override", "to_plain"]
@@ -47,7 +49,10 @@ def load(path: str | pathlib.Path, cls: type[T], *, overrides: Sequence[str] = (
 
 def loads(text: str, cls: type[T], name: str = "<text>", *, overrides: Sequence[str] = ()) -> T:
     """Reads YAML text as the dataclass `cls`; `name` stands before the line numbers."""
-    return build(cls, _overridden(parse_yaml(text, name=name), overrides))
+    root = _overridden(parse_yaml(text, name=name), overrides)
+    settings = build(cls, root)
+    remember(settings, root)
+    return settings
 
 
 def from_plain(

@@ -7,6 +7,9 @@ Arrays, with N positions:
     attention  probabilities (N, H, T) float16 or float32, over the T tokens of a padded batch; a
                record's own array has T = S, zeros behind
     task       logits (N, C) float32
+
+The manifest of a qkv or attention family has what the teacher says of how it attends: see
+`limbeck.labels.side.Side`.
 """
 
 # N positions, H heads, T tokens, C outputs of a task head
@@ -53,8 +56,8 @@ def sample_positions(signal: Signal) -> int:
 
 
 def fit(signal: Signal, raw: Mapping[str, np.ndarray], *, side: Side) -> tuple[Fitted, list[str]]:
-    """The signal as it is; see `limbeck.labels.codecs.fit`."""
-    return Fitted(signal=signal), []
+    """The signal as it is, and how the teacher attends; see `limbeck.labels.codecs.fit`."""
+    return Fitted(signal=signal, chosen=dict(side.facts)), []
 
 
 def settled_of(signal: Signal) -> Settled:

@@ -16,7 +16,8 @@ class Side:
     final: `decoder/kernel` (V, D) and `decoder/bias` (V,). relations: `query/kernel`, `key/kernel`
     and `value/kernel` (D, width), `query/bias` and so on (width,) where the teacher has them, and
     the facts `num_heads`, `num_kv_heads`, `head_dim`, `mask` ("padding" or "causal") and `rotary`
-    ({"theta": base} or None). Nothing for the others.
+    ({"theta": base} or None). qkv: these facts, or only `mask` of a teacher whose positions are not
+    known. attention: `mask`. Nothing for the others.
     """
 
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from limbeck.models.tasks import (
     TokenClassifier,
 )
 
-__all__ = ["HeadName", "build", "empty"]
+__all__ = ["HeadName", "build", "empty", "head_rate"]
 
 HeadName = Literal[
     "encoder",
@@ -104,7 +104,7 @@ def empty(
         if isinstance(architecture, DecoderArchitecture):
             model = _decoder_model(Decoder(architecture), head, vocab_multiple)
         else:
-            rate = _rate(architecture, head, head_dropout)
+            rate = head_rate(architecture, head, head_dropout)
             model = _encoder_model(
                 Encoder(architecture),
                 head,
@@ -167,8 +167,8 @@ _RATES = {
 }
 
 
-def _rate(architecture: EncoderArchitecture, head: str, given: float | None) -> float:
-    """Of the head's dropout. Classifiers drop in all families; the others hardly ever."""
+def head_rate(architecture: EncoderArchitecture, head: str, given: float | None = None) -> float:
+    """Rate of a head's dropout. Classifiers drop in all families; the others hardly ever."""
     drops = head in ("classifier", "token_classifier") or (architecture.family, head) in _RATES
     if not drops:
         return 0.0

@@ -6,7 +6,8 @@ way. So any stretch of n positions has n a_c / A rows of corpus c, give or take 
 before it; after A positions corpus c has fed exactly a_c rows. Nothing is kept but p: which epoch
 each corpus is in, and where, follows from it, for every number of ranks and every batch.
 
-Where the weights are the corpora's sizes, all of them end their epochs together.
+Where the weights are the corpora's sizes, all of them end their epochs together; a power of the
+sizes below 1 feeds small corpora more often than that.
 """
 
 # C corpora, n positions
@@ -14,6 +15,7 @@ Where the weights are the corpora's sizes, all of them end their epochs together
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from math import gcd, lcm
 
@@ -23,13 +25,14 @@ import numpy.typing as npt
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.order.batches import Boundary, GlobalBatch, Order
 
-__all__ = ["MAX_TOTAL", "Mixture", "Share", "shares", "whole_weights"]
+__all__ = ["MAX_TOTAL", "Mixture", "Share", "shares", "size_weights", "whole_weights"]
 
 Int64 = npt.NDArray[np.int64]
 
 MAX_TOTAL = 1 << 40  # of the weights: times a batch of 2^22 rows they still fit 63 bits
 MAX_STRETCH = 1 << 22
 ROUNDED = 1 << 30  # what weights add up to, about, where they are no ratio of small numbers
+DIGITS = 40  # of powers: decimal arithmetic gives the same on every machine, `pow` need not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class Share:
     """The corpus' own running position of the first of them; the others follow."""
 
 
-def whole_weights(weights: Sequence[float | int]) -> tuple[int, ...]:
+def whole_weights(weights: Sequence[float | int | Decimal]) -> tuple[int, ...]:
     """Returns whole numbers in the ratio of `weights`, exactly so where that can be.
 
     A number counts as the decimal that it is written as, so 0.7 and 0.3 give 7 and 3. Where the
@@ -64,6 +67,24 @@ def whole_weights(weights: Sequence[float | int]) -> tuple[int, ...]:
         if min(whole) < 1:
             raise UsageError(f"weights are {list(weights)}; one is lost beside the others")
     return tuple(whole)
+
+
+def size_weights(sizes: Sequence[int], exponent: float = 1.0) -> tuple[int, ...]:
+    """Returns whole numbers in the ratio of size^exponent: what a corpus weighs by its size.
+
+    1 is in proportion to the sizes, 0 equal shares; in between, small corpora come more often than
+    their rows would have it. The tau of TextBrewer's multi-task sampling
+    (`MultiTaskDistiller.train`), as an exact share of positions instead of a random draw.
+
+    Args:
+      sizes: (C,) rows of the corpora.
+      exponent: at least 0; counts as the decimal that it is written as.
+
+    Raises:
+      UsageError: a size is 0, or a corpus vanishes beside the others.
+    """
+    with localcontext(Context(prec=DIGITS)):
+        return whole_weights([Decimal(size) ** Decimal(str(exponent)) for size in sizes])
 
 
 def shares(weights: Sequence[int], position: int, num_positions: int) -> list[Share]:

@@ -17,6 +17,7 @@ of example, which the manifest's settings name (`example_kind`):
 
 # N rows, S token slots of a row, P prediction slots of a row, C labels
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ __all__ = [
     "NO_FLAG",
     "NO_NEXT_SENTENCE_LABEL",
     "NO_TAG",
+    "UNKNOWN",
     "ExampleKind",
     "attention_mask",
     "check_examples",
@@ -65,6 +67,25 @@ NO_FLAG = 255  # class_flags of rows without labels
 NO_TAG = 65_535  # tags of tokens that carry none
 NO_ANSWER_LABEL = 255  # answerable of questions whose answer nobody gave
 NO_CHARACTER = (1 << 32) - 1  # char_starts and char_ends of tokens that are not of the context
+
+# Field -> what stands where a row, or a slot of it, has nothing to say: in a mixture, the values of
+# rows whose own kind lacks the field, and of the slots that longer rows have more.
+UNKNOWN: Mapping[str, float] = {
+    "ids": 0,
+    "mask_positions": 0,
+    "mask_ids": 0,
+    "num_masked": 0,
+    "is_random_next": NO_NEXT_SENTENCE_LABEL,
+    "class_id": NO_CLASS,
+    "class_flags": NO_FLAG,
+    "target": math.nan,
+    "tags": NO_TAG,
+    "span_start": 0,
+    "span_end": 0,
+    "char_starts": NO_CHARACTER,
+    "char_ends": NO_CHARACTER,
+    "answerable": NO_ANSWER_LABEL,
+}
 
 Array = npt.NDArray[np.generic]
 Problem = tuple[Any, str]

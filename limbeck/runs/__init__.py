@@ -5,9 +5,11 @@ from limbeck.runs.heartbeat import Heartbeat, read_heartbeats
 from limbeck.runs.metrics import MetricsLog, read_metrics, truncate_metrics
 from limbeck.runs.names import METRICS, Metric, metric
 from limbeck.runs.progress import Progress, progress_line
+from limbeck.runs.staged import STAGES, stage_runs_of, student_run
 
 __all__ = [
     "METRICS",
+    "STAGES",
     "Heartbeat",
     "Metric",
     "MetricsLog",
@@ -17,5 +19,7 @@ __all__ = [
     "progress_line",
     "read_heartbeats",
     "read_metrics",
+    "stage_runs_of",
+    "student_run",
     "truncate_metrics",
 ]

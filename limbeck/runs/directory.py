@@ -6,6 +6,8 @@ tensorboard/    the same values for TensorBoard
 checkpoints/    written by the trainer
 ledger.jsonl    proofs that the ranks fed the rows of the order
 nonfinite.jsonl, quarantine.jsonl   rows of updates that were left out, and bad records, if any
+stages/         of a run in stages: a run of its own for each; lineage.json says what they started
+                from (`train.staged`)
 lock            held while a process trains here
 heartbeat/      one small file a rank (`limbeck.runs.heartbeat`)
 logs/           one file a rank, when asked for

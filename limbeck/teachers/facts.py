@@ -43,6 +43,8 @@ class TeacherFacts:
     """Width of a layer's queries, heads side by side; 0 where that is not known."""
     key_dim: int = 0
     """Width of a layer's keys and of its values; 0 where that is not known."""
+    causal: bool | None = None
+    """Whether a token sees only itself and what is before it; None where that is not known."""
     num_labels: int = 0
     """Outputs of its task head; 0 where it has none."""
     task_positions: Group | None = None

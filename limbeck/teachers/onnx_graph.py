@@ -87,6 +87,7 @@ def read_plan(path: str | os.PathLike[str]) -> OnnxPlan:
         max_positions=config.max_positions,
         predicts=None if logits is None else "next" if config.is_causal else "masked",
         num_heads=config.num_heads if attentions else 0,
+        causal=config.is_causal,
         num_labels=num_labels,
         task_positions=positions,
         why_no_logits=None if logits else "has no output `logits` of its vocabulary's width",

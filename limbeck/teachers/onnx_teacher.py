@@ -69,8 +69,10 @@ class OnnxTeacher:
         return f"{provider.lower()}{cores}, onnxruntime {onnxruntime.__version__}"
 
     def side(self, signal: Signal) -> Side:
-        """Nothing: the signals that need a side are not a graph's to give."""
-        return Side()
+        """What an attention family says of itself; no other signal with a side is a graph's."""
+        if signal.kind != "attention":
+            return Side()
+        return Side(facts={"mask": "causal" if self.facts.causal else "padding"})
 
     def raw(self, batch: TeacherBatch, wanted: Mapping[str, Signal]) -> Answers:
         """Computes the tensors themselves; see the protocol."""

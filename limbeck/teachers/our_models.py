@@ -3,7 +3,7 @@
 Read from its checkpoint under our names, without TensorFlow.
 """
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -75,6 +75,7 @@ def facts_of(checkpoint: Checkpoint, *, backend: Backend, where: str) -> Teacher
         num_heads=shape.num_heads,
         query_dim=shape.hidden_dim,
         key_dim=getattr(shape, "num_kv_heads", shape.num_heads) * head_dim,
+        causal=isinstance(shape, DecoderArchitecture),
         num_labels=outputs,
         task_positions=positions,
         why_no_logits=why,
@@ -88,7 +89,12 @@ def side_of(checkpoint: Checkpoint, signal: Signal) -> Side:
     if signal.kind == "final":
         return Side(tensors=_decoder(checkpoint))
     if signal.kind == "relations":
-        return _projections(checkpoint, signal.layer)
+        tensors = _projections(checkpoint, signal.layer)
+        return Side(tensors=tensors, facts=_attention_facts(checkpoint.architecture))
+    if signal.kind == "qkv":
+        return Side(facts=_attention_facts(checkpoint.architecture))
+    if signal.kind == "attention":
+        return Side(facts={"mask": _attention_facts(checkpoint.architecture)["mask"]})
     return Side()
 
 
@@ -114,27 +120,26 @@ def _decoder(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     return {"decoder/kernel": kernel, "decoder/bias": bias}
 
 
-def _projections(checkpoint: Checkpoint, layer: int) -> Side:
+def _projections(checkpoint: Checkpoint, layer: int) -> dict[str, np.ndarray]:
     shape = checkpoint.architecture
     stored = 0 if getattr(shape, "shared_layers", False) else layer - 1
     prefix = f"{_kind(shape)}/layer_{stored}/attention"
-    tensors = {
+    return {
         f"{name}/{part}": checkpoint.value(f"{prefix}/{name}/{part}")
         for name in ("query", "key", "value")
         for part in ("kernel", "bias")
         if f"{prefix}/{name}/{part}" in checkpoint.found
     }
-    head_dim = shape.hidden_dim // shape.num_heads
-    rotary = None
-    if isinstance(shape, DecoderArchitecture) and shape.positions == "rotary":
-        rotary = {"theta": shape.rope_theta}
-    return Side(
-        tensors=tensors,
-        facts={
-            "num_heads": shape.num_heads,
-            "num_kv_heads": getattr(shape, "num_kv_heads", shape.num_heads),
-            "head_dim": head_dim,
-            "mask": "causal" if isinstance(shape, DecoderArchitecture) else "padding",
-            "rotary": rotary,
-        },
-    )
+
+
+def _attention_facts(shape: Any) -> dict[str, Any]:
+    """How every layer of this shape attends; see `limbeck.labels.side.Side`."""
+    is_decoder = isinstance(shape, DecoderArchitecture)
+    rotary = {"theta": shape.rope_theta} if is_decoder and shape.positions == "rotary" else None
+    return {
+        "num_heads": shape.num_heads,
+        "num_kv_heads": getattr(shape, "num_kv_heads", shape.num_heads),
+        "head_dim": shape.hidden_dim // shape.num_heads,
+        "mask": "causal" if is_decoder else "padding",
+        "rotary": rotary,
+    }

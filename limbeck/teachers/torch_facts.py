@@ -48,12 +48,15 @@ def facts_of_any(
     )
     check_answers(loaded, facts)
     with torch.inference_mode():
-        facts = dataclasses.replace(facts, **_inside(loaded), **_final(loaded, facts))
+        facts = dataclasses.replace(facts, causal=is_causal(loaded), **_inside(loaded))
+        facts = dataclasses.replace(facts, **_final(loaded, facts))
         return dataclasses.replace(facts, num_labels=_num_labels(loaded))
 
 
 def side_of_any(loaded: TorchModel, signal: Signal) -> Side:
     """What a family of this signal keeps of the model; see `limbeck.labels.side.Side`."""
+    if signal.kind in ("qkv", "attention"):
+        return Side(facts={"mask": "causal" if is_causal(loaded) else "padding"})
     if signal.kind != "final":
         return Side()
     decoder = decoder_of(loaded.model)
@@ -89,6 +92,19 @@ def check_answers(loaded: TorchModel, facts: TeacherFacts) -> None:
                 f"{facts.where}: logits are {logits.shape[-1]} wide, but the vocabulary has "
                 f"{facts.vocab_size} ids"
             )
+
+
+def is_causal(loaded: TorchModel) -> bool:
+    """Whether the first token's state does not see the last one: what no config says surely."""
+    body, inputs = body_of(loaded.model), _inputs(loaded)
+    other = inputs["input_ids"].clone()
+    other[0, -1] = (other[0, -1] + 1) % loaded.config.vocab_size
+    with torch.inference_mode():
+        first, second = (
+            body(**{**inputs, "input_ids": ids}).last_hidden_state[0, 0]
+            for ids in (inputs["input_ids"], other)
+        )
+    return bool(torch.allclose(first, second, rtol=1e-5, atol=1e-6))  # float32's last bits
 
 
 def _inside(loaded: TorchModel) -> dict[str, Any]:

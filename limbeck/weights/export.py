@@ -4,7 +4,7 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def export_hf(
     directory: str | os.PathLike[str],
     *,
     tokenizer: Tokenizer | None,
+    labels: Sequence[str] = (),
 ) -> Path:
     """Writes `config.json`, `model.safetensors` and the tokenizer's files.
 
@@ -48,6 +49,7 @@ def export_hf(
       model: of `limbeck.models.build`, with any head.
       directory: to make; its parents are made as needed.
       tokenizer: the model's; None leaves it out.
+      labels: names of a classifier's outputs; none for transformers' placeholders.
 
     Raises:
       UsageError: the folder holds something else, the vocabulary is of another size, or
@@ -55,7 +57,7 @@ def export_hf(
     """
     architecture = nearest_hf(model.architecture)
     head = head_of(model)
-    config = hf_config_of(architecture, head=head, num_labels=num_labels_of(model))
+    config = hf_config_of(architecture, head=head, num_labels=num_labels_of(model), labels=labels)
     check_tokenizer(model, tokenizer)
 
     def write(staging: Path) -> None:

@@ -11,15 +11,29 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from limbeck.architectures.decoder import DecoderArchitecture
 from limbeck.architectures.encoder import EncoderArchitecture
+from limbeck.architectures.hf_config import Architecture
 from limbeck.config.errors import LimbeckError, UsageError
+from limbeck.runs import student_run
 from limbeck.weights.checkpoint import Checkpoint, Found, Other
 from limbeck.weights.safetensors_file import read_tensors
 
-__all__ = ["checkpoint_digest", "holds_run", "run_checkpoint"]
+__all__ = ["HEADS", "checkpoint_digest", "holds_run", "run_checkpoint"]
 
 _STEP = re.compile(r"step-\d{8}\.safetensors")
 _MODEL = "model/"
+HEADS = {
+    "masked_lm": "masked_lm",
+    "causal_lm": "causal_lm",
+    "pretraining": "pretraining",
+    "classification": "classifier",
+    "tagging": "token_classifier",
+    "span": "question_answering",
+    "next_sentence": "next_sentence",
+    "none": "encoder",
+}
+"""Head in a recipe -> in `limbeck.models.build`."""
 
 
 def holds_run(path: str | os.PathLike[str]) -> bool:
@@ -34,12 +48,12 @@ def run_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
       UsageError: no checkpoint yet.
       LimbeckError: the file is damaged: its SHA-256 is checked.
     """
-    directory = Path(path) / "checkpoints"
+    directory = student_run(path) / "checkpoints"
     files = sorted(file for file in directory.iterdir() if _STEP.fullmatch(file.name))
     if not files:
         raise UsageError(f"{path}: no checkpoint yet; let the run reach its first one")
     tensors = read_tensors(files[-1])
-    architecture = _architecture(files[-1], tensors)
+    architecture, head = _student(files[-1], tensors)
     found = {
         name.removeprefix(_MODEL): Found(name, values)
         for name, values in tensors.items()
@@ -54,7 +68,7 @@ def run_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         where=str(files[-1]),
         kind="run",
         architecture=architecture,
-        head="masked_lm",
+        head=head,
         found=found,
         others=others,
         expected=lambda variable: f"{_MODEL}{variable}",
@@ -74,18 +88,28 @@ def checkpoint_digest(header: Mapping[str, Any], tensors: Mapping[str, np.ndarra
     return digest.hexdigest()
 
 
-def _architecture(path: Path, tensors: Mapping[str, np.ndarray]) -> EncoderArchitecture:
+def _student(path: Path, tensors: Mapping[str, np.ndarray]) -> tuple[Architecture, str]:
+    """The student's shape, and its head by the names of `limbeck.models.build`."""
     try:
         with safetensors.safe_open(path, framework="np") as file:
             header: Any = json.loads((file.metadata() or {})["limbeck"])
         claimed = header.pop("sha256")
-        fields = header["progressed"]["architecture"]
+        fields = dict(header["progressed"]["architecture"])
+        head = fields.pop("head", "masked_lm")
+        for name in ("heads", "beside_language"):
+            fields.pop(name, None)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LimbeckError(f"{path}: not a run's checkpoint: {error!r}") from error
     if checkpoint_digest(header, tensors) != claimed:
         raise LimbeckError(f"{path}: damaged: its SHA-256 is not the one in its header")
+    if head not in HEADS:
+        raise UsageError(
+            f"{path}: a student with several heads; export the one that is meant (python -m train "
+            "export --head NAME) and take that folder"
+        )
     try:
-        return EncoderArchitecture(**fields)
+        shape = DecoderArchitecture if head == "causal_lm" else EncoderArchitecture
+        return shape(**fields), HEADS[head]
     except (TypeError, ValueError) as error:
         raise LimbeckError(f"{path}: architecture: {error}") from error
 

@@ -41,8 +41,8 @@ def poison(rank: int) -> None:
     """Makes rank 1's gradient a NaN at some steps."""
     honest = TrainStep.gradients
 
-    def gradients(self: TrainStep, *arguments: object, step: int) -> Gradients:
-        found = honest(self, *arguments, step=step)
+    def gradients(self: TrainStep, *arguments: object, step: int, settled: list) -> Gradients:
+        found = honest(self, *arguments, step=step, settled=settled)
         if rank == 1 and step in BAD_STEPS:
             found.grads[0] *= np.float32("nan")
         return found

@@ -95,7 +95,7 @@ def test_lists_do_not_depend_on_how_the_slice_is_cut():
     whole = cut_all(7, micro_batch=7, num_micro=1)
     parts = cut_all(7, micro_batch=3, num_micro=3)
     for group, values in (
-        ("masked", lambda b: b["true_ids"]),
+        ("masked", lambda b: b["labels"]["masked"]),
         ("masked", lambda b: b["teacher"]["top"]["logits"]),
         ("all", lambda b: b["teacher"]["states"]["states"]),
         ("all", lambda b: b["ids"].reshape(-1)[b["items"]["all"]["index"]]),
@@ -103,8 +103,7 @@ def test_lists_do_not_depend_on_how_the_slice_is_cut():
         ("first", lambda b: b["ids"].reshape(-1)[b["items"]["first"]["index"]]),
     ):
         np.testing.assert_array_equal(real(whole, group, values), real(parts, group, values))
-    for group in GROUPS:
-        assert count_items(whole, group) == count_items(parts, group)
+    assert count_items(whole, GROUPS) == count_items(parts, GROUPS)
 
 
 def test_lists_hold_what_the_rows_say():
@@ -120,10 +119,12 @@ def test_lists_hold_what_the_rows_say():
     items = batch["items"]["masked"]
     valid = items["valid"]
     assert batch["ids"].reshape(-1)[items["index"]][valid].tolist() == expected_ids
-    assert batch["true_ids"][valid].tolist() == expected_true
+    assert batch["labels"]["masked"][valid].tolist() == expected_true
     np.testing.assert_array_equal(batch["teacher"]["top"]["logits"][valid], expected_logits)
-    assert count_items([batch], "all") == examples["num_tokens"].sum()
-    assert count_items([batch], "first") == 5
+    counts = count_items([batch], GROUPS)
+    assert counts["masked"] == len(expected_ids)
+    assert counts["all"] == examples["num_tokens"].sum()
+    assert counts["first"] == 5
 
 
 def test_segments_and_mask_stop_at_the_last_token():
@@ -149,8 +150,8 @@ def test_rank_without_rows_gets_one_stand_in_and_no_entries():
         examples, families, num_real=0, micro_batch=1, num_micro=1, length=S, groups=GROUPS
     )
     assert batch["attention_mask"].sum() > 0  # real data: nothing in it can be NaN
-    for group in GROUPS:
-        assert count_items([batch], group) == 0
+    counts = count_items([batch], GROUPS)
+    assert set(counts.values()) == {0} and set(GROUPS) < counts.keys()
 
 
 @pytest.mark.parametrize(("micro_batch", "num_micro"), [(8, 1), (3, 3)])
@@ -169,7 +170,7 @@ def test_partial_family_has_a_list_of_its_own_rows(micro_batch, num_micro):
         groups=("masked", name),
     )
     assert base_group(name) == "masked"
-    assert sum(count_items([b], name) for b in batches) == family.counts.sum() == 4
+    assert count_items(batches, [name])[name] == family.counts.sum() == 4
     got = real(batches, name, lambda b: b["teacher"]["top"]["logits"])
     np.testing.assert_array_equal(got, family.fields["logits"])  # rows ascend
     for batch in batches:
@@ -193,8 +194,58 @@ def test_list_of_a_family_that_has_none_of_the_rows_is_empty():
         length=S,
         groups=("masked", name),
     )
-    assert count_items([batch], name) == 0
-    assert count_items([batch], "masked") == 6
+    counts = count_items([batch], (name, "masked"))
+    assert (counts[name], counts["masked"]) == (0, 6)
+
+
+def test_pairs_are_counted_by_the_tokens_of_each_entrys_row():
+    """Rows of 3, 4, 5 and 6 tokens with 0, 1, 2 and 3 masks; two rows fill the last micro-batch."""
+    batches = cut_all(4, micro_batch=3, num_micro=2)
+    counts = count_items(batches, GROUPS)
+    expected = {
+        "masked": 6,
+        "masked pairs": 1 * 4 + 2 * 5 + 3 * 6,
+        "all": 18,
+        "all pairs": 3**2 + 4**2 + 5**2 + 6**2,
+        "first": 4,
+        "first pairs": 18,
+    }
+    assert expected.items() <= counts.items()
+    assert counts == count_items(cut_all(4, micro_batch=4, num_micro=1), GROUPS)
+
+
+def test_pairs_of_a_partial_family_are_those_of_its_rows():
+    examples, _ = rows(4)
+    family = partial_family(examples, np.array([1, 0, 1, 1], bool))
+    name = list_name("masked", "top")
+    batches = cut(
+        examples,
+        {"top": family},
+        num_real=4,
+        micro_batch=2,
+        num_micro=2,
+        length=8,
+        groups=("masked", name),
+    )
+    counts = count_items(batches, ("masked", name))
+    assert (counts[name], counts[f"{name} pairs"]) == (5, 2 * 5 + 3 * 6)
+    assert (counts["masked"], counts["masked pairs"]) == (6, 32)
+
+
+def test_places_go_on_over_micro_batches_and_copies_stand_at_the_copied_row():
+    examples, families = rows(4)
+    batches = cut(
+        examples,
+        families,
+        num_real=4,
+        micro_batch=3,
+        num_micro=2,
+        length=S,
+        groups=GROUPS,
+        first_place=10,
+    )
+    assert [b["places"].tolist() for b in batches] == [[10, 11, 12], [13, 10, 10]]
+    assert batches[0]["places"].dtype == np.int32
 
 
 def test_absent_rows_keep_their_places_and_move_no_other():

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 import os
@@ -94,8 +95,42 @@ def test_checkpoint_of_another_version_is_named_and_not_passed_over(tmp_path, mo
     monkeypatch.setattr(checkpoint, "FORMAT", 1)
     checkpoint.save(tmp_path, state(3), keep=1)
     monkeypatch.undo()
-    with pytest.raises(UsageError, match=r"step-00000003.*of format 1 .* from format 2 only"):
+    with pytest.raises(UsageError, match=r"step-00000003.*of format 1 .* from formats 2 to 3"):
         checkpoint.load_newest(tmp_path)
+
+
+def test_checkpoint_of_the_format_before_is_read(tmp_path, monkeypatch):
+    class Before(killer.Progressed):
+        def to_plain(self):
+            plain = super().to_plain()
+            return {k: v for k, v in plain.items() if k not in ("stale", "origin")}
+
+    new = state(3, best=2)
+    fields = {f.name: getattr(new.progressed, f.name) for f in dataclasses.fields(new.progressed)}
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    old = dataclasses.replace(new, progressed=Before(**fields))
+    path = checkpoint.save(tmp_path, old, keep=1)
+    monkeypatch.undo()
+    loaded = checkpoint.load(path)
+    assert_same(loaded, new)
+    assert (loaded.progressed.stale, loaded.progressed.origin) == (0, None)
+
+
+def test_result_is_the_best_where_that_is_asked_for_and_there(tmp_path):
+    assert checkpoint.load_result(tmp_path, best=True) is None
+    checkpoint.save(tmp_path, state(2), keep=2)
+    assert checkpoint.load_result(tmp_path, best=True).progressed.step == 2
+    checkpoint.save(tmp_path, state(3, best=2), keep=2, keep_best=True)
+    assert checkpoint.load_result(tmp_path, best=True).progressed.step == 2
+    assert checkpoint.load_result(tmp_path, best=False).progressed.step == 3
+
+
+def test_header_alone_tells_where_a_run_stood(tmp_path):
+    path = checkpoint.save(tmp_path, state(3, best=2), keep=2)
+    assert checkpoint.peek(path) == state(3, best=2).progressed
+    assert checkpoint.load(path).sha256 == checkpoint.load(path).sha256 != ""
+    path.write_bytes(path.read_bytes()[:40])
+    assert checkpoint.peek(path) is None and checkpoint.peek(tmp_path / "no") is None
 
 
 def test_later_files_make_way_for_a_save_after_going_back(tmp_path):

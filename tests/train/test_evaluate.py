@@ -1,5 +1,6 @@
 """Scores against slow oracles: row by row, unpadded, in NumPy."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -22,7 +23,7 @@ from train.evaluate import Evaluator, ModelPredictor
 from train.families import open_family
 from train.heldout import Comparison, check_distribution, distribution_of
 from train.inputs import open_inputs
-from train.recipe import Recipe
+from train.recipe import Recipe, StudentFacts
 from train.unigram import Unigram
 
 V, D, TEACHER_DIM = 50, 8, 12
@@ -239,8 +240,8 @@ def test_ranks_share_the_rows_and_add_up(toy_with_families, heldout, model, monk
     for rank in range(3):
         scores(rank=rank, size=3)
     total = np.sum(collected[1:], axis=0)
-    assert total[1] == whole.positions and total[3] == whole.counts["kl"]
-    assert total[2] / total[1] == pytest.approx(whole.cross_entropy, rel=1e-6)
+    assert total[0] == whole.positions and total[3] == whole.counts["kl"]
+    assert total[2] / total[0] == pytest.approx(whole.cross_entropy, rel=1e-6)
     assert np.isnan(scores(rank=63, size=64).accuracy)  # no rows of its own: it adds nothing
     assert collected[-1].tolist() == [0.0] * 5
 
@@ -277,14 +278,20 @@ def test_unigram_has_the_smoothed_frequencies_of_true_ids(heldout):
     assert scores.kl is None
 
 
-def test_families_that_give_no_kl_are_refused(toy_with_families, heldout):
+def test_families_that_give_no_kl_are_refused(toy_with_families, heldout, model):
     toy = toy_with_families
+    student = StudentFacts(architecture=model.architecture)
     toy.sparse(toy.root / "examples", "hot", temperatures=(2.0, 4.0))
     families = opened(toy, heldout, "hot", "top", "final")
     with pytest.raises(UsageError, match=r"'hot': temperature 1 is not in its grid, \[2.0, 4.0\]"):
-        check_distribution(families["hot"], vocab_size=V)
+        check_distribution(families["hot"], student=student)
+    wide = StudentFacts(architecture=dataclasses.replace(model.architecture, vocab_size=60))
     with pytest.raises(UsageError, match="decoder has 50 ids and the student 60"):
-        check_distribution(families["final"], vocab_size=60)
+        check_distribution(families["final"], student=wide)
+    with pytest.raises(UsageError, match="the student predicts no tokens"):
+        check_distribution(families["top"], student=dataclasses.replace(student, language=None))
+    with pytest.raises(UsageError, match="labels masked positions, and the student predicts"):
+        check_distribution(families["top"], student=dataclasses.replace(student, language="next"))
     with pytest.raises(UsageError, match="'top' and 'final' both give"):
         distribution_of({name: families[name] for name in ("top", "final")})
     fitted = Fitted(
@@ -292,7 +299,7 @@ def test_families_that_give_no_kl_are_refused(toy_with_families, heldout):
     )
     lean = type(families["top"])(name="top", dataset=families["top"].dataset, fitted=fitted)
     with pytest.raises(UsageError, match="lean sample, which does not tell"):
-        check_distribution(lean, vocab_size=V)
+        check_distribution(lean, student=student)
     fitted = Fitted(signal=RelationsSignal(layer=1))
     other = type(lean)(name="top", dataset=lean.dataset, fitted=fitted)
     with pytest.raises(UsageError, match="'top' holds a relations signal"):
@@ -306,7 +313,7 @@ def test_families_that_give_no_kl_are_refused(toy_with_families, heldout):
         ({"states": "narrow"}, {}, "'states' is 8 wide and .* after their projection 12"),
         ({"states": "deep"}, {}, "holds layer 3 of the teacher, .* learns from its layer 2"),
         ({}, {"best_metric": "kl"}, "best_metric is kl"),
-        ({"states": "states"}, {"best_metric": "kl"}, "needs a sparse or final family"),
+        ({"states": "states"}, {"best_metric": "kl"}, "gives accuracy, cross_entropy"),
     ],
 )
 def test_heldout_labels_that_do_not_fit_the_recipe_are_refused_before_anything_starts(

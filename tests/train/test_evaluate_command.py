@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from limbeck.architectures import EncoderArchitecture
 from limbeck.config import UsageError, yaml_file
 from limbeck.records.dataset import open_dataset
+from tests.train.conftest import ARCHITECTURE
 from train.asked import EvaluateOptions, asked_of
 from train.evaluate import Scores
-from train.evaluate_command import _comparison, _lines, _plain, _projection, _Subject
+from train.evaluate_command import _comparison, _lines, _plain, _Subject
 from train.families import open_family
 from train.given import check_evaluation
-from train.recipe import Recipe
+from train.recipe import Recipe, StudentFacts
+from train.run_projections import RunProjections
 
 
 @pytest.mark.parametrize(
@@ -56,49 +59,100 @@ def test_only_a_run_has_examples_of_its_own(tmp_path):
         check_evaluation(asked_of(EvaluateOptions(model=str(tmp_path))))
 
 
-def subject(toy, **changes):
-    """A run with a projection of layer 1 from 8 to 12, the third term's."""
+D, TEACHER_DIM = 8, 12
+
+
+def run_of(plain, tensors):
+    """The maps of a run of a recipe with such tensors in its checkpoint."""
+    return RunProjections(
+        recipe=yaml_file.from_plain(Recipe, plain, "recipe"),
+        student=StudentFacts(architecture=EncoderArchitecture(**ARCHITECTURE)),
+        tensors=tensors,
+        where="run",
+    )
+
+
+def linear(name, width=TEACHER_DIM):
+    """A checkpoint's tensors of a linear map."""
+    rng = np.random.default_rng(len(name))
+    return {
+        f"projection/{name}/kernel": rng.normal(size=(D, width)).astype("f4"),
+        f"projection/{name}/bias": rng.normal(size=width).astype("f4"),
+    }
+
+
+def subject(run, **changes):
+    """What is scored: a model of one layer of width 8."""
     settings = {
         "predictor": None,
         "title": "t",
         "vocab_size": 50,
-        "hidden_dim": 8,
+        "hidden_dim": D,
         "num_layers": 1,
-        "recipe": yaml_file.from_plain(Recipe, toy.distil(), "recipe"),
-        "widths": {2: 12},
+        "run": run,
     }
     return _Subject(**{**settings, **changes})
 
 
-def test_a_layer_goes_through_the_projection_that_the_run_trained_for_it(shared_toy):
+@pytest.fixture
+def family(shared_toy):
+    """States of width 12."""
     examples = open_dataset(shared_toy.root / "examples")
-    family = open_family("states", str(shared_toy.root / "states"), examples, vocab_size=50)
-    run = subject(shared_toy)
-    assert _comparison(family, 1, run).term == 2
+    return open_family("states", str(shared_toy.root / "states"), examples, vocab_size=50)
+
+
+def test_a_layer_goes_through_the_projection_that_the_run_trained_for_it(shared_toy, family):
+    tensors = linear("2_hidden_mse")
+    run = subject(run_of(shared_toy.distil(), tensors))
+    comparison, made = _comparison(family, 1, run)
+    assert comparison.term == 2
+    states = np.random.default_rng(0).normal(size=(3, D)).astype("f4")
+    kernel, bias = tensors.values()
+    # Float32 sums of 8 products.
+    np.testing.assert_allclose(made(tf.constant(states)), states @ kernel + bias, atol=1e-5)
     with pytest.raises(UsageError, match="12 wide and the model 8, and no projection"):
         _comparison(family, 0, run)
     with pytest.raises(UsageError, match="the model has 1 layers"):
         _comparison(family, 2, run)
-    assert _comparison(family, 1, subject(shared_toy, hidden_dim=12, widths={})).term is None
+    assert _comparison(family, 1, subject(None, hidden_dim=12))[0].term is None
+
+
+def test_a_projection_to_another_width_does_not_fit(shared_toy, family):
+    run = subject(run_of(shared_toy.distil(), linear("2_hidden_mse", width=5)))
+    with pytest.raises(UsageError, match="no projection from this layer was trained"):
+        _comparison(family, 1, run)
+
+
+def test_a_projection_of_another_kind_and_a_shared_name_is_that_of_training(shared_toy, family):
+    plain = shared_toy.distil()
+    plain["objective"][2] |= {"projection": "linear_tanh", "projection_name": "up"}
+    plain["objective"].append(dict(plain["objective"][2]))
+    tensors = linear("up")
+    comparison, made = _comparison(family, 1, subject(run_of(plain, tensors)))
+    assert comparison.term == 2 and made.name == "up"  # two terms share it
+    states = np.random.default_rng(0).normal(size=(3, D)).astype("f4")
+    kernel, bias = tensors.values()
+    expected = np.tanh(states @ kernel + bias)
+    np.testing.assert_allclose(made(tf.constant(states)), expected, atol=1e-5)
+
+
+def test_several_projections_of_a_layer_are_refused(shared_toy, family):
     plain = shared_toy.distil()
     plain["objective"].append(dict(plain["objective"][2]))
-    recipe = yaml_file.from_plain(Recipe, plain, "recipe")
+    run = run_of(plain, linear("2_hidden_mse") | linear("3_hidden_mse_2"))
     with pytest.raises(UsageError, match="several terms of the run project layer 1 to 12"):
-        _comparison(family, 1, subject(shared_toy, recipe=recipe, widths={2: 12, 3: 12}))
+        _comparison(family, 1, subject(run))
 
 
-def test_projection_from_a_checkpoint_is_that_of_training():
-    rng = np.random.default_rng(0)
-    states, kernel, bias = rng.normal(size=(3, 8)), rng.normal(size=(8, 12)), rng.normal(size=12)
-    mapped = _projection(kernel.astype("f4"), bias.astype("f4"))(tf.constant(states, tf.float32))
-    np.testing.assert_allclose(mapped, states @ kernel + bias, rtol=1e-4, atol=1e-5)  # float32
+def test_a_checkpoint_without_the_projection_is_refused(shared_toy, family):
+    with pytest.raises(UsageError, match="no projection '2_hidden_mse'"):
+        _comparison(family, 1, subject(run_of(shared_toy.distil(), {})))
 
 
 def test_scores_of_few_positions_say_so_and_scores_of_none_are_null():
     counts = {"masked": 10, "kl": 4, "x_layer1": 0}
-    scores = Scores(
-        accuracy=0.5, cross_entropy=2.0, kl=1.0, cosines={"x_layer1": float("nan")}, counts=counts
-    )
+    values = {"accuracy": 0.5, "cross_entropy": 2.0, "kl": 1.0, "cosine_x_layer1": float("nan")}
+    scores = Scores(values=values, counts=counts)
     lines = "\n".join(_lines("model", scores))
     assert "1.0000 nats, over the 4 that the family labels" in lines
     assert _plain("model", scores)["cosines"] == {"x_layer1": None}

@@ -9,7 +9,15 @@ import pytest
 from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config import LimbeckError, UsageError, yaml_file
 from limbeck.labels import codecs
-from limbeck.labels.signals import FinalSignal, HiddenSignal, SparseSignal, to_dict
+from limbeck.labels.signals import (
+    AttentionSignal,
+    FinalSignal,
+    HiddenSignal,
+    QkvSignal,
+    RelationsSignal,
+    SparseSignal,
+    to_dict,
+)
 from limbeck.ranks import World
 from limbeck.runs import RunDirectory
 from limbeck.teachers import (
@@ -37,6 +45,9 @@ SIGNALS = {
     "sample": SparseSignal(threshold=0.1, sample=True, form="lean", temperatures=(1.0,)),
     "states": HiddenSignal(layer=2, codec="float32"),
     "first": HiddenSignal(layer=1, positions="first", codec="int8"),
+    "inputs": RelationsSignal(layer=2, codec="float32"),
+    "qkv": QkvSignal(layer=1, codec="float32"),
+    "maps": AttentionSignal(layer=1, codec="float32"),
 }
 HIDDEN = {"student_layer": 1, "projection": "linear"}
 TERMS = [
@@ -48,6 +59,9 @@ TERMS = [
     {"loss": "mlm"},
     {"loss": "hidden_mse", "signal": "states", **HIDDEN},
     {"loss": "hidden_cosine", "signal": "first", **HIDDEN},
+    {"loss": "relations", "signal": "inputs", "student_layer": 1, "relation_heads": 4},
+    {"loss": "minilm_v1", "signal": "qkv", "attention_signal": "maps", "student_layer": 1},
+    {"loss": "tinybert_attention", "signal": "qkv", "student_layer": 1},
 ]
 
 
@@ -85,7 +99,8 @@ def labelled(shared_toy):
 
 def recipe_of(toy, *, teacher=None, objective=TERMS, settings=None, **data) -> Recipe:
     """A recipe on the stored families, or on a live teacher."""
-    used = {term["signal"] for term in objective if "signal" in term}
+    fields = ("signal", "attention_signal")
+    used = {term[name] for term in objective for name in fields if name in term}
     data.setdefault("examples", str(toy.root / "examples"))
     if teacher is None:
         data["labels"] = {name: str(toy.root / "labels" / name) for name in used}
@@ -102,7 +117,7 @@ def source_of(recipe):
     from train.objective import bind
 
     inputs = open_inputs(recipe)
-    return inputs.source(World(), bind(recipe.objective, inputs.families).lists)
+    return inputs.source(World(), bind(recipe.objective, inputs.families, inputs.student).lists)
 
 
 def test_same_signals_give_the_same_loss_and_gradients(labelled, tmp_path):
@@ -135,17 +150,38 @@ def test_same_signals_give_the_same_loss_and_gradients(labelled, tmp_path):
     _assert_plain_distillation(job, batch.micro[0], load_teacher(folder))
 
 
-def _assert_plain_distillation(job, micro, teacher):
+def test_distributions_at_all_tokens_give_the_plain_kl(labelled, tmp_path):
+    """Logits are computed wherever a family has labels, not at masked positions only."""
+    from train.advance import prepare_batch
+    from train.job import build_job
+
+    toy, folder = labelled
+    signal = to_dict(FinalSignal(codec="float32", positions="all"))
+    data = {
+        "examples": str(toy.root / "examples"),
+        "teacher": {"path": folder, "signals": {"full": signal}},
+    }
+    recipe = yaml_file.from_plain(Recipe, toy.recipe(data=data, objective=[TERMS[0]]), "recipe")
+    run = RunDirectory(tmp_path / "run")
+    run.take({})
+    job = build_job(open_inputs(recipe), run, World())
+    batch = prepare_batch(job.source.read(job.source.global_rows(0)))
+    assert job.objective.counts(batch.items) == [batch.num_tokens]
+    _assert_plain_distillation(job, batch.micro[0], load_teacher(folder), group="all")
+
+
+def _assert_plain_distillation(job, micro, teacher, group="masked"):
     """The full signal's term is the KL of the two models' logits, in float64 NumPy."""
-    from train.student import forward
+    from train.forward import forward
 
     outputs = forward(job.step.student, micro, job.objective, dropout=None)
     got = job.objective.sums(outputs, micro, job.step.student.projections)[0]
-    index = micro["items"]["masked"]["index"].numpy()
-    valid = micro["items"]["masked"]["valid"].numpy()
+    index = micro["items"][group]["index"].numpy()
+    valid = micro["items"][group]["valid"].numpy()
     batch = teacher_batch({name: micro[name].numpy() for name in TOKENS}, index[valid])
     logits = teacher.raw(batch, {"all": SparseSignal(k=V)})["all"]["logits"]
-    p, q = (_log_softmax(x / 3.0) for x in (logits, outputs.logits.numpy()[valid]))
+    student = outputs["fed"].logits[group].numpy()[valid]
+    p, q = (_log_softmax(x / 3.0) for x in (logits, student))
     np.testing.assert_allclose(got, (np.exp(p) * (p - q)).sum(), rtol=1e-5)  # float32 sums
 
 
@@ -282,7 +318,6 @@ def test_state_names_the_teacher(labelled, tmp_path):
         ({"loss": "kl"}, {"kind": "hidden", "layer": 1}, "kl cannot learn from 'x'.* hidden"),
         ({"loss": "kl", "temperature": 3}, {"kind": "sparse", "k": 2}, "not in the grid of 'x'"),
         ({"loss": "kl"}, {"kind": "sparse", "k": 99}, r"signals\.x: k is 99.*has 50 ids"),
-        ({"loss": "kl"}, {"kind": "final", "positions": "all"}, "needs labels at masked positions"),
         (
             HIDDEN | {"loss": "hidden_mse"},
             {"kind": "hidden", "layer": 3},

@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from limbeck.config import UsageError, yaml_file
 from limbeck.ranks import World
+from train.forward import forward
 from train.inputs import open_inputs
 from train.masking import Masker, mask_rows
 from train.objective import bind
 from train.recipe import DynamicMasking, Recipe
 from train.stream import Stream
-from train.student import build_student, forward
+from train.student import build_student
 
 V, MASK, SPECIAL = 1000, 4, (0, 2, 3, 4)
 
@@ -142,7 +143,11 @@ def test_every_world_size_and_a_resume_draw_the_same_masks(unmasked):
     def content(batches):
         return [
             np.concatenate(
-                [m["true_ids"][m["items"]["masked"]["valid"]] for b in step for m in b.micro]
+                [
+                    m["labels"]["masked"][m["items"]["masked"]["valid"]]
+                    for b in step
+                    for m in b.micro
+                ]
             ).tolist()
             for step in batches
         ]
@@ -210,10 +215,10 @@ def test_stored_labels_see_the_unmasked_input_and_hard_labels_the_masked_one(unm
     sums, seen = {}, {}
     for name, changes in blocks.items():
         inputs = opened(unmasked, **changes)
-        objective = bind(inputs.recipe.objective, inputs.families)
+        objective = bind(inputs.recipe.objective, inputs.families, inputs.student)
         source = inputs.source(World(), objective.lists)
         (batch,) = source.read(source.global_rows(0)).micro
-        student = build_student(inputs, objective)
+        student = build_student(inputs)
         outputs = forward(
             student, tf.nest.map_structure(tf.constant, batch), objective, dropout=None
         )
@@ -240,9 +245,9 @@ def test_the_second_pass_alone_moves_the_matched_term(unmasked):
             data=data(unmasked, labels=states, masking=settings),
             objective=[{"loss": "mlm"}, match],
         )
-        objective = bind(inputs.recipe.objective, inputs.families)
+        objective = bind(inputs.recipe.objective, inputs.families, inputs.student)
         source = inputs.source(World(), objective.lists)
         batch = tf.nest.map_structure(tf.constant, source.read(source.global_rows(0)).micro[0])
-        outputs = forward(build_student(inputs, objective), batch, objective, dropout=None)
+        outputs = forward(build_student(inputs), batch, objective, dropout=None)
         values.append(objective.sums(outputs, batch, {}).numpy())
     assert values[0][0] != values[1][0] and values[0][1] == values[1][1]

@@ -20,8 +20,8 @@ def poisoned(monkeypatch):
     """Losses of the steps in the list, from 0, are NaN."""
     steps, honest = [], TrainStep.gradients
 
-    def gradients(self, *arguments, step):
-        found = honest(self, *arguments, step=step)
+    def gradients(self, *arguments, step, settled):
+        found = honest(self, *arguments, step=step, settled=settled)
         if step not in steps:
             return found
         return Gradients(grads=found.grads, sums=found.sums * np.float32("nan"))

@@ -2,13 +2,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.config.errors import UsageError
 from limbeck.labels.fitted import Fitted
-from limbeck.labels.signals import FinalSignal, SparseSignal
-from train.objective import Objective, Outputs, bind
-from train.recipe import Term
+from limbeck.labels.signals import FinalSignal, HiddenSignal, SparseSignal
+from train.objective import Asked, Objective, Outputs, bind
+from train.recipe import StudentFacts, make_term
+from train.recipe.schedules import LinearDecay, LinearGrowth
 
 V, K, D = 7, 2, 3
+SHAPE = EncoderArchitecture(
+    vocab_size=V, num_layers=1, hidden_dim=4, num_heads=2, intermediate_dim=4, max_positions=4
+)
+STUDENT = StudentFacts(architecture=SHAPE)
 
 
 class FakeFamily:
@@ -26,7 +32,7 @@ TOP = FakeFamily(SparseSignal(k=K, temperatures=(1.0, 2.0)))
 def mlm_batch(valid, true_ids):
     valid = np.array(valid)
     items = {"masked": {"index": np.zeros(len(valid), np.int32), "valid": valid}}
-    return {"items": items, "true_ids": np.array(true_ids, np.int32), "teacher": {}}
+    return {"items": items, "labels": {"masked": np.array(true_ids, np.int32)}, "teacher": {}}
 
 
 def top_batch(rng, valid):
@@ -41,7 +47,7 @@ def top_batch(rng, valid):
 
 
 def sums(objective: Objective, logits, batch):
-    outputs = Outputs(logits=tf.constant(logits), states={})
+    outputs = {"fed": Outputs(logits={"masked": tf.constant(logits)})}
     return objective.sums(outputs, tf.nest.map_structure(tf.constant, batch), {})
 
 
@@ -51,15 +57,15 @@ def test_sum_is_that_of_the_valid_entries_in_numpy():
     batch = mlm_batch([True, True, False, True], [1, 2, 3, 4])
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     expected = -(log_p[0, 1] + log_p[1, 2] + log_p[3, 4])
-    got = sums(bind([Term(loss="mlm")], {}), logits, batch)
+    got = sums(bind([make_term(loss="mlm")], {}), logits, batch)
     np.testing.assert_allclose(got, [expected], rtol=1e-6)
 
 
 def test_factor_is_weight_and_tau_squared_over_the_global_count():
     terms = [
-        Term(loss="kl", signal="top", temperature=2.0, weight=0.5),
-        Term(loss="kl", signal="top", temperature=2.0, scale_by_temperature_squared=False),
-        Term(loss="mlm", weight=3.0),
+        make_term(loss="kl", signal="top", temperature=2.0, weight=0.5),
+        make_term(loss="kl", signal="top", temperature=2.0, scale_by_temperature_squared=False),
+        make_term(loss="mlm", weight=3.0),
     ]
     objective = bind(terms, {"top": TOP})
     factors = objective.factors(np.array([8, 4, 6]))
@@ -69,7 +75,7 @@ def test_factor_is_weight_and_tau_squared_over_the_global_count():
 
 def test_term_without_any_entry_is_exactly_zero():
     rng = np.random.default_rng(1)
-    objective = bind([Term(loss="mlm"), Term(loss="kl", signal="top")], {"top": TOP})
+    objective = bind([make_term(loss="mlm"), make_term(loss="kl", signal="top")], {"top": TOP})
     assert objective.factors(np.array([0, 0])).tolist() == [0.0, 0.0]
     batch = top_batch(rng, [False] * 3)
     got = sums(objective, rng.normal(size=(3, V)).astype(np.float32), batch)
@@ -80,7 +86,7 @@ def test_term_reads_the_column_of_its_temperature():
     rng = np.random.default_rng(2)
     batch = top_batch(rng, [True] * 3)
     logits = rng.normal(size=(3, V)).astype(np.float32)
-    objective = bind([Term(loss="kl", signal="top", temperature=2.0)], {"top": TOP})
+    objective = bind([make_term(loss="kl", signal="top", temperature=2.0)], {"top": TOP})
     before = sums(objective, logits, batch).numpy()
     batch["teacher"]["top"]["log_tail"][:, 0] = np.nan  # T = 1 is not asked for
     np.testing.assert_array_equal(sums(objective, logits, batch), before)
@@ -95,14 +101,14 @@ def test_nan_in_entries_that_do_not_count_reaches_neither_value_nor_gradient(los
     valid = [True, False, True, False]
     batch = top_batch(rng, valid)
     logits = rng.normal(size=(4, V)).astype(np.float32)
-    objective = bind([Term(loss=loss, signal="top", missing_mass=missing_mass)], {"top": TOP})
+    objective = bind([make_term(loss=loss, signal="top", missing_mass=missing_mass)], {"top": TOP})
 
     def value_and_gradient(batch):
         z = tf.constant(logits)
         tensors = tf.nest.map_structure(tf.constant, batch)
         with tf.GradientTape() as tape:
             tape.watch(z)
-            total = objective.sums(Outputs(logits=z, states={}), tensors, {})
+            total = objective.sums({"fed": Outputs(logits={"masked": z})}, tensors, {})
         return total.numpy(), tape.gradient(total, z).numpy()
 
     clean = value_and_gradient(batch)
@@ -116,20 +122,19 @@ def test_nan_in_entries_that_do_not_count_reaches_neither_value_nor_gradient(los
 
 
 def test_nan_states_at_padding_stay_out_of_hidden_losses():
-    from limbeck.labels import HiddenSignal
-
     families = {"states": FakeFamily(HiddenSignal(layer=1, positions="first"))}
     terms = [
-        Term(loss=loss, signal="states", student_layer=1)
+        make_term(loss=loss, signal="states", student_layer=1)
         for loss in ("hidden_mse", "hidden_cosine")
     ]
     objective = bind(terms, families)
-    assert objective.lists == ("first",) and objective.hidden_layers == (1,)
-    assert not objective.needs_logits
+    assert objective.lists == ("first",) and objective.asked("fed", split=False).hidden == (1,)
+    assert not objective.asked("fed", split=False).groups
     rng = np.random.default_rng(4)
     teacher = rng.normal(size=(3, D)).astype(np.float16)
     teacher[2] = np.nan
     batch = {
+        "ids": np.zeros((2, 2), np.int32),
         "items": {
             "first": {
                 "index": np.array([0, 2, 0], np.int32),
@@ -138,12 +143,12 @@ def test_nan_states_at_padding_stay_out_of_hidden_losses():
         },
         "teacher": {"states": {"states": teacher}},
     }
-    states = tf.constant(rng.normal(size=(4, D)).astype(np.float32))
+    states = tf.constant(rng.normal(size=(2, 2, D)).astype(np.float32))
     with tf.GradientTape() as tape:
         tape.watch(states)
-        outputs = Outputs(logits=None, states={1: states})
+        outputs = {"fed": Outputs(hidden={1: states})}
         total = objective.sums(outputs, tf.nest.map_structure(tf.constant, batch), {})
-    gradient = tf.convert_to_tensor(tape.gradient(total, states)).numpy()
+    gradient = tf.convert_to_tensor(tape.gradient(total, states)).numpy().reshape(4, D)
     assert np.isfinite(total).all() and np.isfinite(gradient).all()
     assert (gradient[[1, 3]] == 0).all() and (gradient[[0, 2]] != 0).any()
 
@@ -153,7 +158,9 @@ def value_and_gradient(objective, batch, logits):
     with tf.GradientTape() as tape:
         tape.watch(logits)
         total = objective.sums(
-            Outputs(logits=logits, states={}), tf.nest.map_structure(tf.constant, batch), {}
+            {"fed": Outputs(logits={"masked": logits})},
+            tf.nest.map_structure(tf.constant, batch),
+            {},
         )
     return total.numpy()[0], tf.convert_to_tensor(tape.gradient(total, logits)).numpy()
 
@@ -170,7 +177,7 @@ def test_term_on_a_final_family_is_the_kl_of_the_rebuilt_distribution() -> None:
     states = np.concatenate([rng.normal(size=(2, D)), np.full((1, D), np.nan)]).astype(np.float32)
     logits = rng.normal(size=(3, V)).astype(np.float32)
     family = FakeFamily(FinalSignal(), {"decoder/kernel": kernel, "decoder/bias": bias})
-    objective = bind([Term(loss="kl", signal="full", temperature=3.0)], {"full": family})
+    objective = bind([make_term(loss="kl", signal="full", temperature=3.0)], {"full": family})
     valid = np.array([True, True, False])
     batch = {
         "items": {"masked": {"index": np.zeros(3, np.int32), "valid": valid}},
@@ -187,7 +194,7 @@ def test_term_on_a_final_family_is_the_kl_of_the_rebuilt_distribution() -> None:
 def test_term_on_a_lean_sample_is_the_weighted_cross_entropy_and_refuses_kl() -> None:
     signal = SparseSignal(threshold=0.1, sample=True, form="lean", temperatures=(1.0,))
     family = FakeFamily(signal)
-    objective = bind([Term(loss="soft_ce", signal="top")], {"top": family})
+    objective = bind([make_term(loss="soft_ce", signal="top")], {"top": family})
     logits = np.random.default_rng(6).normal(size=(2, V)).astype(np.float32)
     batch = {
         "items": {
@@ -208,12 +215,12 @@ def test_term_on_a_lean_sample_is_the_weighted_cross_entropy_and_refuses_kl() ->
     np.testing.assert_allclose(gradient[0], expected, atol=1e-6)
     assert not gradient[1].any()
     with pytest.raises(UsageError, match="take soft_ce"):
-        bind([Term(loss="kl", signal="top")], {"top": family})
+        make_term(loss="kl", signal="top").check([family], STUDENT)
 
 
 def test_partial_family_takes_the_logits_of_its_own_entries() -> None:
     family = FakeFamily(SparseSignal(k=K, temperatures=(1.0,)), list_name="masked of top")
-    objective = bind([Term(loss="soft_ce", signal="top")], {"top": family})
+    objective = bind([make_term(loss="soft_ce", signal="top")], {"top": family})
     assert objective.lists == ("masked of top", "masked")
     logits = np.random.default_rng(7).normal(size=(3, V)).astype(np.float32)
     head = {
@@ -239,3 +246,76 @@ def test_partial_family_takes_the_logits_of_its_own_entries() -> None:
     expected = -p * np.log(q[1] * q[2]) - np.exp(-1.0) * np.log(bucket)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     assert gradient[2].any() and not gradient[:2].any()
+
+
+def test_scheduled_weight_changes_the_factor_and_no_entry_makes_it_zero() -> None:
+    terms = [
+        make_term("kl", signal="top", temperature=2.0, weight=LinearDecay(weight=3.0)),
+        make_term("mlm", weight=LinearGrowth()),
+    ]
+    objective = bind(terms, {"top": TOP})
+    counts = np.array([6, 4])
+    np.testing.assert_allclose(objective.factors(counts), [3 * 4 / 6, 0.0])
+    np.testing.assert_allclose(objective.factors(counts, x=0.25), [2.25 * 4 / 6, 0.25 / 4])
+    assert objective.factors(np.array([0, 4]), x=0.25).tolist() == [0.0, 0.0625]
+    assert objective.factors(np.array([0, 4]), x=0.25).dtype == np.float32
+
+
+def test_counts_are_those_of_each_terms_list_and_unit() -> None:
+    class PairTerm(type(make_term("mlm"))):
+        unit = "pairs"
+
+    first = FakeFamily(HiddenSignal(layer=1, positions="first"))
+    terms = [
+        make_term("mlm"),
+        PairTerm(),
+        make_term("hidden_mse", signal="states", student_layer=1),
+        make_term("kl", signal="top"),
+    ]
+    partial = FakeFamily(TOP.signal, list_name="masked of top")
+    objective = bind(terms, {"states": first, "top": partial})
+    items = {
+        "masked": 5,
+        "masked pairs": 31,
+        "first": 2,
+        "first pairs": 14,
+        "masked of top": 3,
+        "masked of top pairs": 20,
+    }
+    assert objective.counts(items).tolist() == [5, 31, 2, 3]
+    assert objective.lists == ("masked", "first", "masked of top")
+
+
+VIEWS = [
+    make_term("mlm"),
+    make_term("kl", signal="top"),
+    make_term("hidden_mse", signal="states", student_layer=1),
+    make_term("hidden_cosine", signal="states", student_layer=0),
+    make_term("hidden_mse", signal="states", student_layer=1),
+]
+
+
+def test_each_view_is_asked_for_what_its_terms_look_at() -> None:
+    families = {"top": TOP, "states": FakeFamily(HiddenSignal(layer=1, positions="first"))}
+    objective = bind(VIEWS, families)
+    assert objective.asked("fed") == Asked(groups=("masked",))
+    assert objective.asked("unmasked") == Asked(groups=("masked",), hidden=(0, 1))
+    assert objective.asked("fed", split=False) == Asked(groups=("masked",), hidden=(0, 1))
+    assert objective.asked("unmasked", split=False).nothing
+    alone = bind(VIEWS[2:], families)
+    assert alone.asked("fed").nothing and not alone.asked("unmasked").nothing
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_terms_on_families_look_at_the_unmasked_view_and_others_at_the_fed_one(split: bool) -> None:
+    rng = np.random.default_rng(8)
+    objective = bind(VIEWS[:2], {"top": TOP})
+    batch = top_batch(rng, [True, True, False])
+    fed, unmasked = (rng.normal(size=(3, V)).astype(np.float32) for _ in range(2))
+    outputs = {"fed": Outputs(logits={"masked": tf.constant(fed)})}
+    if split:
+        outputs["unmasked"] = Outputs(logits={"masked": tf.constant(unmasked)})
+    got = objective.sums(outputs, tf.nest.map_structure(tf.constant, batch), {}).numpy()
+    np.testing.assert_array_equal(got[0], sums(objective, fed, batch)[0])
+    np.testing.assert_array_equal(got[1], sums(objective, unmasked if split else fed, batch)[1])
+    assert got[1] != sums(objective, fed if split else unmasked, batch)[1]

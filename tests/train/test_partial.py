@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from limbeck.config import yaml_file
 from limbeck.ranks import World
+from train.forward import forward
 from train.inputs import open_inputs
 from train.objective import bind
 from train.recipe import Recipe
 from train.step import to_tensors
-from train.student import build_student, forward
+from train.student import build_student
 
 HIDDEN = {"loss": "hidden_mse", "signal": "states", "student_layer": 1, "projection": "linear"}
 OBJECTIVE = [{"loss": "kl", "signal": "top"}, {"loss": "mlm"}, HIDDEN]
@@ -26,13 +27,13 @@ def opened(toy, top, states):
 
 def sums_and_counts(inputs, *, rows=None, world=None):
     """S_j and N_j of the first batch (or of some rows of it), one rank after the other."""
-    objective = bind(inputs.recipe.objective, inputs.families)
+    objective = bind(inputs.recipe.objective, inputs.families, inputs.student)
     source = inputs.source(world or World(), objective.lists)
     whole = source.global_rows(0)
     if rows is not None:
         whole = dataclasses.replace(whole, rows=rows, positions=whole.positions[: len(rows)])
     batch = source.read(whole)
-    student = build_student(inputs, objective)
+    student = build_student(inputs)
     sums = np.zeros(len(objective.terms))
     for micro in batch.micro:
         tensors = to_tensors(micro)
@@ -83,13 +84,13 @@ def test_gradient_is_finite_where_no_row_is_labelled(toy):
     toy.sparse(examples, "some", records=0.05)
     inputs = opened(toy, "some", "states")
     absent = np.flatnonzero(inputs.families["top"].dataset.find(np.arange(40)) < 0)[:7]
-    objective = bind(inputs.recipe.objective, inputs.families)
+    objective = bind(inputs.recipe.objective, inputs.families, inputs.student)
     source = inputs.source(World(), objective.lists)
     whole = dataclasses.replace(source.global_rows(0), rows=absent)
     batch = source.read(whole)
     factors = objective.factors(objective.counts(batch.items))
     assert factors[0] == 0
-    student = build_student(inputs, objective)
+    student = build_student(inputs)
     tensors = to_tensors(batch.micro[0])
     with tf.GradientTape() as tape:
         outputs = forward(student, tensors, objective, dropout=None)

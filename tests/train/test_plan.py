@@ -17,9 +17,9 @@ def plan(toy):
         toy.examples()
         recipe = yaml_file.from_plain(Recipe, toy.recipe(**changes), "recipe")
         inputs = open_inputs(recipe)
-        objective = bind(recipe.objective, inputs.families)
+        objective = bind(recipe.objective, inputs.families, inputs.student)
         source = inputs.source(world, objective.lists)
-        student = build_student(inputs, objective)
+        student = build_student(inputs)
         found = plan_lines(inputs, source, world, student=student, promise="none")
         return {line[:10].strip(): line[10:] for line in found}
 

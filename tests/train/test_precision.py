@@ -27,11 +27,11 @@ def make_step(toy, precision):
     """The compiled step of a run, and a function that computes the gradients of its first batch."""
     recipe = recipe_of(toy, precision)
     inputs = open_inputs(recipe)
-    objective = bind(recipe.objective, inputs.families)
+    objective = bind(recipe.objective, inputs.families, inputs.student)
     source = inputs.source(World(), objective.lists)
     batch = source.read(source.global_rows(0))
     step = TrainStep(
-        build_student(inputs, objective),
+        build_student(inputs),
         objective,
         recipe.optimizer,
         seed=recipe.seed,

@@ -44,11 +44,11 @@ def test_evaluating_without_heldout_examples_is_refused():
 
 def test_scale_carries_the_square_of_the_temperature_unless_told_not_to():
     kl, mlm = load().objective
-    assert (kl.scale, mlm.scale) == (4.0, 0.5)
+    assert (kl.scale_at(0.0), mlm.scale_at(0.0)) == (4.0, 0.5)
     plain = load(
         TEXT.replace("temperature: 2", "temperature: 2\n    scale_by_temperature_squared: false")
     )
-    assert plain.objective[0].scale == 1.0
+    assert plain.objective[0].scale_at(0.0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,19 @@ def test_scale_carries_the_square_of_the_temperature_unless_told_not_to():
         ("seed: 3", "seed: 3\nseed: 4", "recipe.yaml:3: "),  # duplicate
         ("seed: 3", "seed: -1", "seed is -1"),
         ("    weight: 0.5", "    weight: 0", "weight is 0.0"),
-        ("    signal: top\n", "", "loss kl needs a signal"),
-        ("loss: mlm", "loss: mlm\n    signal: top", "loss mlm takes no signal"),
-        ("loss: mlm", "loss: mlm\n    temperature: 2", "no effect on loss mlm"),
-        ("loss: mlm", "loss: mlm\n    missing_mass: truncated", "no effect on loss mlm"),
-        ("loss: mlm", "loss: mlm\n    student_layer: 1", "takes no student_layer"),
-        ("loss: mlm", "loss: hidden_mse\n    signal: top", "needs student_layer"),
-        ("loss: mlm", "loss: mlm\n    projection: linear", "projection has no effect"),
+        ("    signal: top\n", "", "recipe.yaml:9: objective[0]: signal is missing"),
+        ("loss: mlm", "loss: mlm\n    signal: top", "recipe.yaml:13: unknown key 'signal'"),
+        ("loss: mlm", "loss: mlm\n    temperature: 2", "unknown key 'temperature' in objective[1]"),
+        ("loss: mlm", "loss: mlm\n    missing_mass: truncated", "unknown key 'missing_mass'"),
+        ("loss: mlm", "loss: mlm\n    student_layer: 1", "unknown key 'student_layer'"),
+        ("loss: mlm", "loss: hidden_mse\n    signal: top", "objective[1] lacks 'student_layer'"),
+        ("loss: mlm", "loss: mlm\n    projection: linear", "unknown key 'projection'"),
         ("    signal: top", "    signal: other", "'other', which is not in data.labels"),
-        ("{top: labels/t/top}", "{top: a, more: b}", "'more', which no term"),
+        (
+            "{top: labels/t/top}",
+            "{top: a, more: b}",
+            "data.labels.more: no term of objective uses it",
+        ),
         ("steps: 100", "steps: 0", "steps is 0"),
         ("steps: 100", "steps: 100\n  micro_batch: 0", "micro_batch is 0"),
         ("learning_rate: 5e-5", "learning_rate: 0", "learning_rate is 0"),

@@ -19,11 +19,11 @@ class Setup:
         training = {"micro_batch": micro_batch, "global_batch": global_batch}
         recipe = yaml_file.from_plain(Recipe, toy.distil(training=training), "recipe")
         inputs = open_inputs(recipe)
-        self.objective = bind(recipe.objective, inputs.families)
+        self.objective = bind(recipe.objective, inputs.families, inputs.student)
         self.source = inputs.source(world or World(), self.objective.lists)
         self.batch = self.source.read(self.source.global_rows(7))
         self.step = TrainStep(
-            build_student(inputs, self.objective),
+            build_student(inputs),
             self.objective,
             recipe.optimizer,
             seed=recipe.seed,

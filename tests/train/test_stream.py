@@ -56,7 +56,7 @@ def values(batch, group, field):
 
 
 FIELDS = (
-    ("masked", lambda m: m["true_ids"]),
+    ("masked", lambda m: m["labels"]["masked"]),
     ("masked", lambda m: m["teacher"]["top"]["logits"]),
     ("all", lambda m: m["teacher"]["states"]["states"]),
     ("all", lambda m: m["ids"].reshape(-1)[m["items"]["all"]["index"]]),

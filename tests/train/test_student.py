@@ -11,9 +11,9 @@ from limbeck.tokens import SPECIAL_TOKENS, WordPiece
 from limbeck.weights.hf import export_hf
 from prep.counts import write_counts
 from train.inputs import open_inputs
-from train.objective import bind
+from train.projections import Linear
 from train.recipe import Recipe
-from train.student import Projection, build_student
+from train.student import build_student
 
 
 def inputs_of(plain):
@@ -21,7 +21,7 @@ def inputs_of(plain):
 
 
 def student_of(inputs):
-    return build_student(inputs, bind(inputs.recipe.objective, inputs.families))
+    return build_student(inputs)
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +87,7 @@ def test_checkpoint_may_get_other_dropout_but_no_other_shape(shared_toy, folder)
 
 
 def test_projection_is_linear_and_starts_from_its_seed():
-    first, same, other = (
-        Projection("p", source_dim=3, target_dim=2, seed=seed) for seed in (1, 1, 2)
-    )
+    first, same, other = (Linear("p", source_dim=3, target_dim=2, seed=seed) for seed in (1, 1, 2))
     states = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.testing.assert_allclose(first(states), states @ first.kernel.numpy(), rtol=1e-6)
     np.testing.assert_array_equal(first.kernel, same.kernel)

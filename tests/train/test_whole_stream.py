@@ -7,6 +7,7 @@ from limbeck.config import yaml_file
 from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
 from limbeck.runs import read_metrics
+from tests.train.kinds import write_kind
 from train import checkpoint
 from train.inputs import open_inputs
 from train.ledger import audit
@@ -93,3 +94,56 @@ def test_dynamic_masking_trains(toy):
     assert result.finished
     values = losses(toy, "run")
     assert np.isfinite(values).all() and len(values) == 12
+
+
+def test_text_and_tasks_of_their_own_corpora_train_together_and_resume_to_the_same_bytes(toy):
+    toy.sparse(toy.examples())
+    for kind in ("classification", "tagging"):
+        write_kind(toy, kind)
+    write_kind(toy, "classification", "heldout", seed=8)
+    corpora = [
+        {
+            "name": "text",
+            "examples": str(toy.root / "examples"),
+            "labels": {"top": str(toy.root / "top")},
+        },
+        {"name": "topics", "examples": str(toy.root / "classification")},
+        {"name": "tags", "examples": str(toy.root / "tagging")},
+    ]
+    plain = toy.recipe(
+        data={
+            "examples": None,
+            "corpora": corpora,
+            "sampling_exponent": 0.5,
+            "heldout_tasks": {"topic": {"examples": str(toy.root / "heldout")}},
+        },
+        model={
+            "heads": {
+                "masked_lm": {"kind": "masked_lm"},
+                "topic": {"kind": "classification"},
+                "tag": {"kind": "tagging"},
+            }
+        },
+        objective=[
+            {"loss": "kl", "signal": "top"},
+            {"loss": "mlm"},
+            {"loss": "class"},
+            {"loss": "tag"},
+        ],
+        training={
+            "global_batch": 12,
+            "evaluate_every": 3,
+            "best_metric": "cross_entropy_topic",
+        },
+    )
+    recipe, result = run(toy, plain, "mixed")
+    assert result.finished and np.isfinite(losses(toy, "mixed")).all()
+    source = open_inputs(recipe).source(World(), ("masked",))
+    assert audit(toy.root / "mixed" / "ledger.jsonl", source) == 6
+    lines = read_metrics(toy.root / "mixed" / "metrics.jsonl")
+    assert sum(any(name.startswith("eval/") for name in line) for line in lines) == 2
+    newest = checkpoint.list_checkpoints(toy.root / "mixed" / "checkpoints")[0]
+    bytes_of_newest = newest.read_bytes()
+    newest.unlink()
+    run(toy, plain, "mixed")
+    assert newest.read_bytes() == bytes_of_newest

@@ -38,6 +38,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from limbeck.labels.device.sparse import head_indices, target_log_probs, without_head
+from train.losses.temperatures import Temperature, column, divided
 
 __all__ = ["MissingMass", "kl_values", "soft_cross_entropy_values"]
 
@@ -50,7 +51,7 @@ def kl_values(
     head_logits: tf.Tensor,
     log_tail: tf.Tensor,
     *,
-    temperature: float,
+    temperature: Temperature,
     missing_mass: MissingMass = "bucket",
 ) -> tf.Tensor:
     """KL(teacher || student) = sum_j p_j (log p_j - log q_j), without a factor T^2.
@@ -61,7 +62,7 @@ def kl_values(
       head_logits: (N, K) the teacher's logits at `ids`, up to a constant per row; -inf where there
         is no entry, never in the first column.
       log_tail: (N,) the teacher's log-mass outside `ids` at this temperature; -inf at K = V.
-      temperature: divides both logits.
+      temperature: divides both logits; one for all, or (N,).
       missing_mass: what to do with the mass outside `ids`.
 
     Returns:
@@ -78,7 +79,7 @@ def soft_cross_entropy_values(
     head_logits: tf.Tensor,
     log_tail: tf.Tensor,
     *,
-    temperature: float,
+    temperature: Temperature,
     missing_mass: MissingMass = "bucket",
 ) -> tf.Tensor:
     """Cross-entropy -sum_j p_j log q_j: the KL plus the teacher's own entropy.
@@ -101,11 +102,16 @@ class _Teacher:
 
 
 def _teacher(
-    head_logits: tf.Tensor, log_tail: tf.Tensor, *, temperature: float, missing_mass: MissingMass
+    head_logits: tf.Tensor,
+    log_tail: tf.Tensor,
+    *,
+    temperature: Temperature,
+    missing_mass: MissingMass,
 ) -> _Teacher:
     head_logits, log_tail = tf.cast(head_logits, tf.float32), tf.cast(log_tail, tf.float32)
     no_bucket = tf.fill([tf.shape(head_logits)[0], 1], float("-inf"))
     one = tf.ones([tf.shape(head_logits)[0], 1])
+    temperature = column(temperature)
     is_entry = head_logits > float("-inf")
     if missing_mass == "renormalised":
         log_head = tf.nn.log_softmax(head_logits / temperature, axis=-1)
@@ -129,7 +135,7 @@ def _divergence(
     teacher: _Teacher,
     offset: tf.Tensor,
     *,
-    temperature: float,
+    temperature: Temperature,
 ) -> tf.Tensor:
     """(N,) sum_j p_j (offset_j - log q_j), with 0 * anything = 0."""
     ids = tf.cast(ids, tf.int32)
@@ -143,7 +149,7 @@ def _divergence(
         log_q, tail_shape = _student(logits, ids, teacher.is_entry, temperature=temperature)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            weight = upstream[:, None] / temperature
+            weight = upstream[:, None] / column(temperature)
             d_log_q = (teacher.mass * tf.exp(log_q) - p) * weight
             d_logits = tail_shape * d_log_q[:, -1:]
             # The head's columns hold 0, and what is no entry adds 0.
@@ -156,7 +162,7 @@ def _divergence(
 
 
 def _student(
-    logits: tf.Tensor, ids: tf.Tensor, is_entry: tf.Tensor, *, temperature: float
+    logits: tf.Tensor, ids: tf.Tensor, is_entry: tf.Tensor, *, temperature: Temperature
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Log-probabilities (N, K + 1) and the softmax inside the complement (N, V), 0 at the head."""
     head = tf.where(is_entry, tf.gather(logits, ids, batch_dims=1), float("-inf"))
@@ -164,13 +170,13 @@ def _student(
     largest = tf.reduce_max(holed, axis=-1, keepdims=True)
     nothing = tf.equal(largest, float("-inf"))  # every id is kept
     below = holed - tf.where(nothing, 0.0, largest)
-    exponentials = tf.exp(below if temperature == 1.0 else below / temperature)
+    exponentials = tf.exp(divided(below, temperature))
     total = tf.reduce_sum(exponentials, axis=-1, keepdims=True)
     # Relative to the row's largest logit, so that logits of 1e4 keep all their digits.
     zmax = tf.maximum(largest, tf.reduce_max(head, axis=-1, keepdims=True))
-    head = (head - zmax) / temperature
+    head = (head - zmax) / column(temperature)
     h = tf.reduce_logsumexp(head, axis=-1, keepdims=True)
-    c = (largest - zmax) / temperature + tf.math.log(total)
+    c = (largest - zmax) / column(temperature) + tf.math.log(total)
     # log(e^h + e^c) from the larger one: c + softplus(h - c) alone would cancel for a tiny tail.
     full = tf.maximum(h, c) + tf.nn.softplus(-tf.abs(h - c))
     log_bucket = -tf.nn.softplus(h - c)

@@ -1,12 +1,14 @@
 """What a run reads; relative paths count from the working directory."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from limbeck.labels.signals import Signal
+from limbeck.order import size_weights, whole_weights
 
-__all__ = ["Corpus", "Data", "DynamicMasking", "LiveTeacher"]
+__all__ = ["Corpus", "Data", "DynamicMasking", "HeldoutTask", "LiveTeacher"]
 
 MAX_QUARANTINED = 1e-6
 
@@ -16,22 +18,36 @@ class Corpus:
     """One set of examples of a mixture, with its labels."""
 
     name: str
-    """Short name for logs and metrics."""
+    """Short name for logs and metrics, and for terms that learn from this corpus alone."""
 
     examples: str
-    """Directory of examples."""
+    """Directory of examples, of any kind."""
 
     labels: dict[str, str] = field(default_factory=dict)
-    """Label families of those examples; every corpus of a mixture has the same names."""
+    """Label families of those examples. Corpora may have different ones: a term learns from the
+    rows that have its family. Two corpora whose families are of one meaning give them one name."""
 
     weight: float | None = None
-    """Share of the positions, relative to the other corpora; null: its number of rows, so that all
-    corpora end their epochs together."""
+    """Share of the positions, relative to the other corpora; null: by its number of rows, see
+    `data.sampling_exponent`."""
 
     def __post_init__(self) -> None:
-        """Refuses a weight that is none."""
+        """Refuses a name that lists of a batch cannot carry, and a weight that is none."""
+        if self.name != self.name.strip() or " " in self.name:
+            raise ValueError(f"name is {self.name!r}; leave blanks out")
         if self.weight is not None and not (math.isfinite(self.weight) and self.weight > 0):
             raise ValueError(f"weight is {self.weight}; it must be a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldoutTask:
+    """What one task is evaluated on."""
+
+    examples: str
+    """Directory of examples with the task's labels."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+    """Label families of those examples, as in `data.heldout_labels`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +130,18 @@ class Data:
     corpora: tuple[Corpus, ...] = ()
     """A mixture, in place of `examples` and `labels`."""
 
+    sampling_exponent: float | None = None
+    """Corpora without weights get shares of the positions in proportion to rows^exponent: 1 (null)
+    by their rows, so that all end their epochs together; 0 equal shares; between the two, small
+    corpora come round more often."""
+
     teacher: LiveTeacher | None = None
     """A live teacher in place of stored labels."""
 
     masking: DynamicMasking | None = None
     """Masks made while training, for examples that were stored without. Terms on stored labels,
-    which belong to the unmasked input, then look at a second pass over that."""
+    which belong to the unmasked input, then look at a second pass over that. In a mixture the rows
+    of other kinds than plain text stay as they are."""
 
     heldout: str | None = None
     """Examples to evaluate on while training; see `training.evaluate_every`."""
@@ -128,6 +150,10 @@ class Data:
     """Label families of the held-out examples. A sparse or final one adds KL(teacher || student) to
     the evaluation; a hidden one, of the name that terms use, the cosine of the layers that they
     compare."""
+
+    heldout_tasks: dict[str, HeldoutTask] = field(default_factory=dict)
+    """Name of a head of the student -> examples to evaluate that head on, beside or in place of
+    `heldout`."""
 
     reading: Literal["pread", "mapped"] = "pread"
     """pread: any storage. mapped: through memory maps, faster for small records that are in memory
@@ -150,11 +176,7 @@ class Data:
         names = [corpus.name for corpus in self.corpora]
         if len(set(names)) != len(names):
             raise ValueError(f"two corpora have one name: {names}")
-        if len({frozenset(corpus.labels) for corpus in self.corpora}) > 1:
-            raise ValueError("every corpus must have the same names in labels")
-        weighted = [corpus.weight is not None for corpus in self.corpora]
-        if any(weighted) and not all(weighted):
-            raise ValueError("give every corpus a weight, or none of them")
+        self._check_sampling()
         if self.teacher is not None and self.label_names:
             raise ValueError("teacher answers live; leave labels out")
         if self.heldout_labels and self.heldout is None:
@@ -164,6 +186,36 @@ class Data:
         if not 0 <= self.max_quarantined < 1:
             raise ValueError(f"max_quarantined is {self.max_quarantined}; it must be in [0, 1)")
 
+    def _check_sampling(self) -> None:
+        """Refuses weights of some corpora only, and two ways to share out the positions."""
+        weighted = [corpus.weight is not None for corpus in self.corpora]
+        if any(weighted) and not all(weighted):
+            raise ValueError("give every corpus a weight, or none of them")
+        exponent = self.sampling_exponent
+        if exponent is None:
+            return
+        if len(self.corpora) < 2:
+            raise ValueError("sampling_exponent has no effect without several corpora")
+        if any(weighted):
+            raise ValueError("give the corpora weights or sampling_exponent, one of the two")
+        if not (math.isfinite(exponent) and exponent >= 0):
+            raise ValueError(f"sampling_exponent is {exponent}; it must be a number >= 0")
+
+    def shares(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """What each corpus feeds of the positions, as whole numbers in proportion.
+
+        Args:
+          sizes: rows of each corpus of `parts`.
+
+        Raises:
+          UsageError: a share vanishes beside the others.
+        """
+        weights = [part.weight for part in self.parts if part.weight is not None]
+        if weights:
+            return whole_weights(weights)
+        exponent = self.sampling_exponent
+        return size_weights(sizes, 1.0 if exponent is None else exponent)
+
     @property
     def parts(self) -> tuple[Corpus, ...]:
         """The corpora; one without a name where there is no mixture."""
@@ -172,9 +224,14 @@ class Data:
         return (Corpus(name="", examples=self.examples, labels=self.labels),)
 
     @property
+    def has_heldout(self) -> bool:
+        """Whether there is anything to evaluate on."""
+        return self.heldout is not None or bool(self.heldout_tasks)
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Names that terms may use for stored families."""
-        return tuple(self.parts[0].labels)
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.labels))
 
     @property
     def signal_names(self) -> tuple[str, ...]:

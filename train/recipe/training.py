@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from limbeck.runs.names import metric
+
 __all__ = ["Training"]
 
 
@@ -13,8 +15,9 @@ class Training:
     global_batch: int
     """B, rows a step over all ranks and micro-batches."""
 
-    steps: int
-    """Updates of the weights in the whole run."""
+    steps: int = 0
+    """Updates of the weights in the whole run, at least 1. A recipe with `stages` leaves it out:
+    each stage has its own."""
 
     micro_batch: int | None = None
     """Rows a rank computes at once; gradients accumulate over the rest. All rows when null."""
@@ -38,8 +41,12 @@ class Training:
     keep_best: bool = False
     """Keeps the checkpoint of the best evaluation on `data.heldout` too."""
 
-    best_metric: Literal["accuracy", "cross_entropy", "kl"] = "cross_entropy"
-    """What is best: highest accuracy, lowest of the others."""
+    best_metric: str = "cross_entropy"
+    """What is best, as evaluations call it after `eval/`: accuracy, cross_entropy, kl, ..."""
+
+    patience: int = 0
+    """Evaluations in a row without a better `best_metric` after which the run ends early; 0 for
+    never. With `keep_best`, the best checkpoint is then what the run has made."""
 
     order: Literal["full", "two_level"] = "full"
     """full: every epoch a permutation of all rows. two_level: blocks of neighbouring rows are
@@ -73,14 +80,31 @@ class Training:
     def __post_init__(self) -> None:
         """Refuses numbers out of range."""
         positive = (
-            *("global_batch", "steps", "log_every", "checkpoint_every", "keep_checkpoints"),
+            *("global_batch", "log_every", "checkpoint_every", "keep_checkpoints"),
             *("order_block", "order_window", "reader_threads", "prefetch"),
         )
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("evaluate_every", "verify_order_every", "max_skipped_steps"):
+        whole = ("steps", "evaluate_every", "verify_order_every", "max_skipped_steps", "patience")
+        for name in whole:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"micro_batch is {self.micro_batch}; it must be at least 1")
+        check_metric(self.best_metric)
+
+    @property
+    def result_is_best(self) -> bool:
+        """Whether the best checkpoint, rather than the newest, is what the run has made."""
+        return self.patience > 0 and self.keep_best
+
+
+def check_metric(name: str) -> None:
+    """Refuses names of metrics that evaluations do not have, or that have no better direction."""
+    try:
+        better = metric(f"eval/{name}").higher_is_better
+    except ValueError:
+        better = None
+    if better is None:
+        raise ValueError(f"best_metric is {name!r}, which is no score of an evaluation")

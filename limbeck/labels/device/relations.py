@@ -20,7 +20,15 @@ from limbeck.labels.relations import (
     check_split,
 )
 
-__all__ = ["attention_maps", "project", "relation", "sides"]
+__all__ = [
+    "attention_maps",
+    "attention_scores",
+    "project",
+    "relation",
+    "relation_scores",
+    "sides",
+    "visible",
+]
 
 
 def project(inputs: tf.Tensor, tensors: Mapping[str, np.ndarray]) -> Projections:
@@ -56,20 +64,40 @@ def relation(
     causal: bool = False,
 ) -> tf.Tensor:
     """softmax(X Y' / sqrt(d_r)) over the real tokens; see `limbeck.labels.relations.relation`."""
+    scores = relation_scores(left, right, num_heads=num_heads)
+    return _softmax(scores, visible(attention_mask, causal=causal))
+
+
+def relation_scores(left: tf.Tensor, right: tf.Tensor, *, num_heads: int) -> tf.Tensor:
+    """X Y' / sqrt(d_r), before masks and softmax: (B, T, W) twice -> (B, A, T, T)."""
     check_split(left.shape[-1], num_heads)
-    first, second = _split(left, num_heads), _split(right, num_heads)
-    return _softmax(first, second, attention_mask=attention_mask, causal=causal)
+    return _products(_split(left, num_heads), _split(right, num_heads))
 
 
 def attention_maps(
     projections: Projections, heads: Heads, *, attention_mask: tf.Tensor
 ) -> tf.Tensor:
     """The layer's own attention probabilities, (B, H, T, T) float32; `attention_mask` (B, T)."""
+    scores = attention_scores(projections, heads)
+    return _softmax(scores, visible(attention_mask, causal=heads.causal))
+
+
+def attention_scores(projections: Projections, heads: Heads) -> tf.Tensor:
+    """The layer's own scaled scores, (B, H, T, T): before masks and softmax, rotated if it does."""
     queries, keys = sides(projections, "qk", heads)
     first, second = _split(queries, heads.num_heads), _split(keys, heads.num_heads)
     if heads.theta is not None:
         first, second = _rotate(first, heads.theta), _rotate(second, heads.theta)
-    return _softmax(first, second, attention_mask=attention_mask, causal=heads.causal)
+    return _products(first, second)
+
+
+def visible(attention_mask: tf.Tensor, *, causal: bool) -> tf.Tensor:
+    """(B, T) mask -> (B, 1, 1 or T, T) bool: which keys (last) a query sees."""
+    seen = tf.equal(attention_mask[:, None, None, :], 1)
+    if not causal:
+        return seen
+    places = tf.range(tf.shape(attention_mask)[1])
+    return tf.logical_and(seen, places[:, None] >= places)
 
 
 def _split(x: tf.Tensor, num_heads: int) -> tf.Tensor:
@@ -79,14 +107,11 @@ def _split(x: tf.Tensor, num_heads: int) -> tf.Tensor:
     return tf.transpose(heads, (0, 2, 1, 3))
 
 
-def _softmax(
-    left: tf.Tensor, right: tf.Tensor, *, attention_mask: tf.Tensor, causal: bool
-) -> tf.Tensor:
-    scores = tf.matmul(left, right, transpose_b=True) * (1.0 / math.sqrt(left.shape[-1]))
-    seen = tf.equal(attention_mask[:, None, None, :], 1)
-    if causal:
-        places = tf.range(tf.shape(left)[2])
-        seen = tf.logical_and(seen, places[:, None] >= places)
+def _products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(left, right, transpose_b=True) * (1.0 / math.sqrt(left.shape[-1]))
+
+
+def _softmax(scores: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
     return tf.nn.softmax(tf.where(seen, scores, NEVER), axis=-1)
 
 

@@ -25,7 +25,7 @@ _AFTER_DENSE: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 def reads_pooled(architecture: EncoderArchitecture) -> bool:
     """Whether the family's classifier reads the pooler's output; else the first token's state."""
-    return architecture.family not in _AFTER_DENSE
+    return architecture.classifies_pooled
 
 
 class Pooler(Dense):

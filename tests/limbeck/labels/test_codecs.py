@@ -100,6 +100,19 @@ def test_records_and_back_are_what_was_encoded(signal, counts):
 
 
 @pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.kind)
+def test_no_records_decode_to_arrays_of_the_same_widths(signal):
+    fitted = fit(signal)
+    arrays = codecs.encode(fitted, raw_of(signal, 5), true_ids=None, draws=None)
+    layout = signal.layout(DIMS, fitted.chosen)
+    fields = codecs.to_records(fitted, arrays, np.array([2, 3]), layout=layout)
+    decoded = codecs.decode(fitted, arrays)
+    none, _ = codecs.from_records(fitted, {name: values[:0] for name, values in fields.items()})
+    for name, values in codecs.decode(fitted, none).items():
+        assert values.shape == (0, *decoded[name].shape[1:])
+        assert values.dtype == decoded[name].dtype
+
+
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.kind)
 def test_records_may_be_narrower_than_the_layout(signal):
     fitted, counts = fit(signal), np.array([2, 1])
     arrays = codecs.encode(fitted, raw_of(signal, 3), true_ids=None, draws=None)

@@ -57,6 +57,13 @@ def test_encoding_and_back_is_within_the_codecs_error(signal, raw, error):
         np.testing.assert_allclose(kept[name], raw[name], rtol=0, atol=error)
 
 
+def test_family_keeps_what_the_teacher_says_of_its_attention():
+    for signal in (QkvSignal(layer=1), AttentionSignal(layer=1)):
+        fitted, _ = inside.fit(signal, {}, side=Side(facts={"mask": "causal"}))
+        assert fitted.chosen == {"mask": "causal"}
+        assert signal.layout(DIMS, fitted.chosen) == signal.layout(DIMS)
+
+
 @pytest.mark.parametrize(
     ("signal", "raw", "name", "message"),
     [

@@ -64,6 +64,19 @@ def test_head_is_all_ids_of_the_threshold_and_the_largest(signal):
         assert arrays["ids"][row, :num].tolist() == sorted(expected)
 
 
+@pytest.mark.parametrize("signal", FORMS.values(), ids=FORMS)
+def test_no_records_unpack_to_arrays_of_the_same_widths(signal):
+    fitted = family(signal)
+    arrays = encoded(signal, some_logits(5), fitted=fitted)
+    layout = signal.layout(DIMS, fitted.chosen)
+    fields = sparse.to_records(fitted, arrays, np.array([2, 3]), layout=layout)
+    some, _ = sparse.from_records(fitted, fields)
+    none, _ = sparse.from_records(fitted, {name: values[:0] for name, values in fields.items()})
+    for name, values in none.items():
+        assert values.shape == (0, *some[name].shape[1:])
+        assert values.dtype == some[name].dtype
+
+
 def test_number_drawn_follows_the_mass_below_the_threshold():
     logits = some_logits(50)
     arrays = encoded(LEAN, logits)

@@ -18,6 +18,7 @@ from limbeck.order import (
     StreamState,
     TwoLevel,
     rank_slice,
+    size_weights,
     whole_weights,
 )
 from limbeck.order.mixture import shares
@@ -175,6 +176,86 @@ def test_weights_become_whole_numbers(weights, whole) -> None:
     assert whole_weights(weights) == whole
 
 
+@pytest.mark.parametrize(
+    ("sizes", "exponent", "weights"),
+    [
+        ((10, 30, 5), 1, (2, 6, 1)),
+        ((10, 30, 5), 0, (1, 1, 1)),
+        ((100, 10_000), 0.5, (1, 10)),  # powers that are whole stay exact
+        ((10**12, 10**12), 0.37, (1, 1)),
+    ],
+)
+def test_sizes_to_a_power_become_whole_numbers(sizes, exponent, weights) -> None:
+    assert size_weights(sizes, exponent) == weights
+
+
+def test_golden_weights_hold() -> None:
+    """Weights that are rounded are part of the order: another last digit is another sequence."""
+    assert size_weights((10, 30, 5), 0.5) == (312210707, 540764808, 220766308)
+    assert size_weights((10**12, 1), 0.3) == (1073472179, 269644)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 10**6), min_size=1, max_size=5),
+    exponent=st.floats(0, 1, allow_subnormal=False),
+)
+def test_shares_of_an_epoch_follow_the_power(sizes, exponent) -> None:
+    weights = size_weights(sizes, exponent)
+    powers = np.asarray(sizes, np.float64) ** exponent  # float64 is right to about 1e-14
+    wanted = powers / powers.sum()
+    np.testing.assert_allclose(np.divide(weights, sum(weights)), wanted, atol=1e-8)
+    count = 1000
+    fed = [len(part.places) for part in shares(weights, 0, count)]
+    assert sum(fed) == count
+    for corpus, (here, share) in enumerate(zip(fed, wanted, strict=True)):
+        assert abs(here - count * share) <= 2 * (corpus + 1)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.3, 0.5, 1.0])
+def test_powers_keep_epochs_worlds_and_resumption(exponent) -> None:
+    sizes, batch = (7, 23, 11), 6
+    order = mixture(sizes, size_weights(sizes, exponent))
+    whole, _ = sequence(order, batch, 40)
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    for corpus, size in enumerate(sizes):
+        own = whole[(whole >= first[corpus]) & (whole < first[corpus + 1])] - first[corpus]
+        assert len(own) >= size
+        for start in range(0, len(own) - size + 1, size):  # each of its epochs: every row once
+            assert sorted(own[start : start + size]) == list(range(size))
+    for step in range(40):
+        again = order.batch_rows(batch * step, batch).rows
+        assert again.tobytes() == whole[batch * step : batch * (step + 1)].tobytes()
+        for world in (1, 2, 3, 7):
+            parts = [again[rank_slice(batch, rank, world)] for rank in range(world)]
+            assert np.concatenate(parts).tobytes() == again.tobytes()
+    for position in (1, 5, 77):  # not on a batch of the first run
+        assert (
+            order.batch_rows(position, batch).rows.tobytes()
+            == whole[position : position + batch].tobytes()
+        )
+
+
+def test_state_of_another_power_is_refused() -> None:
+    sizes = (10, 20)
+    order = mixture(sizes, size_weights(sizes, 0.5))
+    state = StreamState(
+        dataset_ids=("a", "b"),
+        seed=4,
+        boundary="run_on",
+        epoch=0,
+        position=12,
+        global_batch=4,
+        mode=order.mode,
+    )
+    fits = {"dataset_ids": ("a", "b"), "seed": 4, "boundary": "run_on", "num_rows": 30}
+    state.check_fits(**fits, mode=order.mode)
+    for exponent in (0.0, 0.51, 1.0):
+        other = mixture(sizes, size_weights(sizes, exponent))
+        with pytest.raises(UsageError, match="mode is 'full, mixture"):
+            state.check_fits(**fits, mode=other.mode)
+
+
 def test_impossible_mixtures_are_refused() -> None:
     with pytest.raises(UsageError, match="must be positive"):
         whole_weights((1, 0))
@@ -182,6 +263,8 @@ def test_impossible_mixtures_are_refused() -> None:
         whole_weights((1e-12, 1.0, 1.234567891234))
     with pytest.raises(UsageError, match="close has no meaning"):
         mixture((3, 4), boundary="close")
+    with pytest.raises(UsageError, match="must be positive"):
+        size_weights((0, 5), 0.5)
     with pytest.raises(LimbeckError, match="'c1' has 0 rows"):
         mixture((3, 0), (1, 1))
     with pytest.raises(ValueError, match="one name"):

@@ -140,6 +140,8 @@ def check_projections(teacher, found, batch):
     facts = teacher.facts
     for layer in (1, 3):
         side = teacher.side(RelationsSignal(layer=layer))
+        assert teacher.side(QkvSignal(layer=layer)).facts == side.facts
+        assert (side.facts["mask"] == "causal") == facts.causal
         states, qkv = found[f"inputs-{layer}"]["states"], found[f"qkv-{layer}"]
         assert qkv["queries"].shape[1] == facts.query_dim
         assert qkv["keys"].shape[1] == qkv["values"].shape[1] == facts.key_dim

@@ -206,3 +206,15 @@ def test_code_in_a_folder_is_never_run(broken):
     (folder / "code.py").write_text("raise SystemExit('it ran')\n")
     with pytest.raises(UsageError, match="transformers cannot load it"):
         find_teacher(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mask"), [("DebertaV2ForMaskedLM", "padding"), ("CohereForCausalLM", "causal")]
+)
+def test_families_that_we_do_not_have_say_what_their_tokens_see(write_folder, kind, mask):
+    """Found by asking: what comes last changes the first state, or not."""
+    source = find_teacher(write_folder(kind, num_key_value_heads=1), backend="pytorch")
+    assert source.facts.causal == (mask == "causal")
+    teacher = source.load(LoadOptions())
+    assert teacher.side(QkvSignal(layer=1)).facts == {"mask": mask}
+    assert teacher.side(AttentionSignal(layer=1)).facts == {"mask": mask}

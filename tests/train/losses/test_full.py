@@ -82,6 +82,30 @@ def test_hopeless_ids_leave_everything_finite(function):
     assert np.isfinite(values).all() and np.isfinite(gradients).all()
 
 
+@pytest.mark.parametrize("function", BOTH)
+def test_temperature_of_each_entry_gives_what_it_alone_would(function):
+    student, teacher = logits(11), logits(12)
+    temperatures = np.array([0.5, 1.0, 2.0, 3.0, 7.3, 40.0], np.float32)
+    values, gradients = run(function, student, teacher, tf.constant(temperatures))
+    for row, temperature in enumerate(temperatures):
+        one = slice(row, row + 1)
+        alone = run(function, student[one], teacher[one], float(temperature))
+        np.testing.assert_allclose(values[one], alone[0], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(gradients[one], alone[1], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("function", BOTH)
+def test_ids_that_both_rule_out_have_no_part(function):
+    student, teacher = logits(13), logits(14)
+    student[:, 4] = teacher[:, 4] = -np.inf
+    values, gradients = run(function, student, teacher, 2.0)
+    keep = np.arange(50) != 4
+    expected, expected_gradients = oracle(function, student[:, keep], teacher[:, keep], 2.0)
+    np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(gradients[:, keep], expected_gradients, rtol=1e-4, atol=1e-6)
+    assert (gradients[:, 4] == 0).all()
+
+
 def test_half_precision_logits_are_computed_in_float32():
     student, teacher = logits(9).astype(np.float16), logits(10).astype(np.float16)
     values, _ = run(full_kl_values, student, teacher, 1.0)

@@ -349,3 +349,21 @@ def test_heads_of_unlike_lengths_equal_each_row_with_its_own(temperature, missin
         expected = run(kl_values, student[row : row + 1], own, column, temperature, missing_mass)
         np.testing.assert_allclose(values[row : row + 1], expected[0], **VALUE)
         np.testing.assert_allclose(gradients[row : row + 1], expected[1], **GRADIENT)
+
+
+@pytest.mark.parametrize("missing_mass", MISSING)
+@pytest.mark.parametrize("function", [kl_values, soft_cross_entropy_values])
+def test_temperature_of_each_entry_gives_what_it_alone_would(function, missing_mass):
+    arrays, student = (
+        teacher_arrays(random_logits(30, num_rows=4), 6),
+        random_logits(31, num_rows=4),
+    )
+    tails = np.diagonal(arrays["log_tail"])[:, None]  # row i at temperature i of the grid
+    each = {**arrays, "log_tail": np.ascontiguousarray(tails)}
+    grid = tf.constant(GRID, tf.float32)
+    values, gradients = run(function, student, each, 0, grid, missing_mass)
+    for row, temperature in enumerate(GRID):
+        one = {name: array[row : row + 1] for name, array in each.items()}
+        alone = run(function, student[row : row + 1], one, 0, temperature, missing_mass)
+        np.testing.assert_allclose(values[row], alone[0][0], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(gradients[row], alone[1][0], rtol=1e-5, atol=1e-7)

@@ -1,7 +1,9 @@
-"""Runs the demonstration's commands one after the other, with a log file and a time for each."""
+"""Runs commands one after the other, with a heading, a log file and a time for each."""
 
+import ctypes
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -21,9 +23,12 @@ _NOISE = (
 )
 
 
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+
+
 @dataclass(kw_only=True)
 class Steps:
-    """The commands of one demonstration and what each took."""
+    """The commands of a demonstration or a recipe, and what each took."""
 
     log_directory: Path
     """Where each step's whole output goes."""
@@ -31,6 +36,9 @@ class Steps:
     """How many steps there will be, for the headings."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall-clock seconds of the steps done so far, by name."""
+    keep_open: tuple[int, ...] = ()
+    """File descriptors that every command inherits: a lock is held until the last one has ended,
+    even when we are killed before."""
 
     def run(self, name: str, title: str, arguments: Sequence[str], *, ranks: int = 1) -> str:
         """Runs `python -m ARGUMENTS`, under mpirun when `ranks` is more than one.
@@ -47,7 +55,7 @@ class Steps:
         self.heading(name, title, f"python -m {shlex.join(arguments)}", ranks=ranks)
         log = self.log_directory / f"{len(self.seconds) + 1:02d}-{name}.log"
         start = time.monotonic()
-        output, code = run_and_show(command, log=log)
+        output, code = run_and_show(command, log=log, keep_open=self.keep_open)
         self.seconds[name] = time.monotonic() - start
         if code != 0:
             raise LimbeckError(f"the step `{name}` ended with code {code}; its output is in {log}")
@@ -65,8 +73,12 @@ class Steps:
         self.seconds[name] = 0.0
 
 
-def run_and_show(command: Sequence[str], *, log: Path) -> tuple[str, int]:
+def run_and_show(
+    command: Sequence[str], *, log: Path, keep_open: Sequence[int] = ()
+) -> tuple[str, int]:
     """Runs a command, shows its output line by line as it comes and keeps it in `log`.
+
+    The command gets SIGTERM when this process dies, however that happens (on Linux).
 
     Returns:
       The whole output and the exit code.
@@ -83,6 +95,8 @@ def run_and_show(command: Sequence[str], *, log: Path) -> tuple[str, int]:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            pass_fds=tuple(keep_open),
+            preexec_fn=_end_with_parent,
         ) as process,
     ):
         assert process.stdout is not None
@@ -92,3 +106,9 @@ def run_and_show(command: Sequence[str], *, log: Path) -> tuple[str, int]:
             if not any(noise in line for noise in _NOISE):
                 print(f"    {line}", end="", flush=True)
     return "".join(lines), process.returncode
+
+
+def _end_with_parent() -> None:
+    """Asks Linux to send this process SIGTERM when its parent dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,161 @@
+"""Whole runs from terms on logits, and from a loss of one's own."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from limbeck.config import UsageError, yaml_file
+from limbeck.labels import codecs
+from limbeck.labels.side import Side
+from limbeck.labels.signals import FinalSignal
+from limbeck.records.dataset import open_dataset
+from train import formula
+from train.approximation import approximation_lines
+from train.formula import Given
+from train.inputs import open_inputs
+from train.loop import train
+from train.objective import bind
+from train.recipe import DistributionTerm, HiddenTerm, Recipe, make_term, register, term
+
+V, D = 50, 12
+
+FLSW = {"schedule": "flsw", "temperature": 4, "beta": 2}
+CWSM = {"schedule": "cwsm", "temperature": 1.5, "beta": 1, "floor": 1, "ceiling": 2}
+
+RUNS = {
+    "several teachers": [
+        {"loss": "kl", "signals": ["a", "b"], "combine": "probabilities", "temperature": 2},
+        {"loss": "logit_mse", "signals": ["a", "b"], "teacher_weights": [1, 2]},
+    ],
+    "schedules": [
+        {"loss": "soft_ce", "signal": "a", "temperature": FLSW, "probability_shift": True},
+        {"loss": "kl", "signal": "top", "temperature": CWSM, "approximate_temperature": True},
+    ],
+    "between": [
+        {"loss": "kl", "signal": "top", "temperature": 1.3, "approximate_temperature": True}
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def toy(shared_toy):
+    """With final families of two teachers."""
+    dataset = open_dataset(shared_toy.root / "examples")
+    rows = dataset.read(np.arange(dataset.num_rows))
+    for seed, name in enumerate(("a", "b")):
+        rng = np.random.default_rng(seed)
+        raw = {"states": rng.normal(size=(int(rows["num_masked"].sum()), D)).astype(np.float32)}
+        side = {
+            "decoder/kernel": rng.normal(size=(V, D)).astype(np.float32),
+            "decoder/bias": np.zeros(V, np.float32),
+        }
+        fitted, _ = codecs.fit(FinalSignal(codec="float32"), raw, side=Side(tensors=side))
+        shared_toy._labels(dataset, name, fitted, raw, rows, V, None, None)
+    return shared_toy
+
+
+def recipe_of(toy, objective):
+    names = {n for t in objective for n in [t.get("signal"), *t.get("signals", ())] if n}
+    labels = {name: str(toy.root / name) for name in sorted(names)}
+    data = {"examples": str(toy.root / "examples"), "labels": labels}
+    return yaml_file.from_plain(Recipe, toy.recipe(objective=objective, data=data), "recipe")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_objective_trains(toy, name, tmp_path, deterministic):
+    lines = []
+    result = train(recipe_of(toy, RUNS[name]), tmp_path / "run", say=lines.append)
+    assert result.finished and np.isfinite(result.loss)
+
+
+def test_plan_tells_the_measured_error_of_interpolated_temperatures(toy):
+    inputs = open_inputs(recipe_of(toy, RUNS["between"]))
+    (line,) = approximation_lines(inputs.recipe.objective, inputs.families, vocab_size=V)
+    assert line.startswith("between   temperatures of top between 1, 2 are interpolated")
+    assert "at 2" in line and "(mean " in line
+    exact = open_inputs(recipe_of(toy, [{"loss": "kl", "signal": "top"}]))
+    assert approximation_lines(exact.recipe.objective, exact.families, vocab_size=V) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temperature": 3}, r"objective\[0\].temperature 3 is not in the grid of 'top'"),
+        ({"missing_mass": "bucket", "signal": "a"}, r"objective\[0\].*missing_mass has no effect"),
+        ({"signals": ["a", "top"], "signal": None}, r"objective\[0\].*'top' is sparse"),
+    ],
+)
+def test_mistakes_are_found_when_the_inputs_are_opened(toy, change, message):
+    block = {"loss": "kl", "signal": "top", **change}
+    objective = [{name: value for name, value in block.items() if value is not None}]
+    with pytest.raises(UsageError, match=message):
+        open_inputs(recipe_of(toy, objective))
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """Copies: what a test registers is gone after it."""
+    monkeypatch.setattr(term, "_registered", dict(term._registered))
+    monkeypatch.setattr(formula, "_formulas", dict(formula._formulas))
+
+
+@pytest.fixture
+def huber(registry):
+    """The loss of docs/objectives.md."""
+
+    @register
+    @dataclass(frozen=True, kw_only=True)
+    class HuberTerm(HiddenTerm):
+        loss: Literal["huber"] = "huber"
+        delta: float = 1.0
+
+    @formula.formula(HuberTerm)
+    def huber(given: Given) -> tf.Tensor:
+        distance = tf.abs(given.student_states() - given.teacher_states())
+        near = tf.minimum(distance, given.term.delta)
+        return tf.reduce_mean(0.5 * near**2 + given.term.delta * (distance - near), axis=-1)
+
+
+HUBER = {
+    "loss": "huber",
+    "signal": "states",
+    "student_layer": 1,
+    "projection": "linear",
+    "delta": 0.5,
+}
+
+
+def test_loss_of_ones_own_trains(toy, huber, tmp_path, deterministic):
+    result = train(recipe_of(toy, [HUBER]), tmp_path / "run", say=lambda line: None)
+    assert result.finished and 0 < result.loss < 10
+
+
+def test_loss_of_ones_own_inherits_the_checks_of_its_parent(toy, huber):
+    with pytest.raises(UsageError, match=r"objective\[0\].student_layer is 9"):
+        open_inputs(recipe_of(toy, [{**HUBER, "student_layer": 9}]))
+    with pytest.raises(UsageError, match="unknown key 'delt'.*did you mean 'delta'"):
+        recipe_of(toy, [{**HUBER, "delt": 1.0}])
+
+
+def test_loss_that_nobody_registered_is_refused_with_those_that_are_there(toy):
+    with pytest.raises(UsageError, match="huber.*expected one of .*'kl'.*'logit_mse'"):
+        recipe_of(toy, [HUBER])
+    with pytest.raises(ValueError, match="loss 'huber' is none of"):
+        make_term(loss="huber")
+
+
+def test_term_whose_formula_does_not_fit_is_refused_when_it_is_bound(toy, registry):
+    @register
+    @dataclass(frozen=True, kw_only=True)
+    class OwnTerm(DistributionTerm):
+        loss: Literal["own"] = "own"
+
+    formula.formula(OwnTerm)(lambda given: given.logits()[:, 0])
+    inputs = open_inputs(
+        recipe_of(toy, [{"loss": "own", "signal": "a", "temperature": dict(FLSW)}])
+    )
+    with pytest.raises(ValueError, match="loss own: its reach is batch, but the formula tied to"):
+        bind(inputs.recipe.objective, inputs.families)

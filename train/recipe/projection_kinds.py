@@ -1,0 +1,29 @@
+"""Names of the kinds of trained maps, so that a recipe is checked without TensorFlow."""
+
+from limbeck.config.errors import UsageError
+
+__all__ = ["check_kind", "declare_kind"]
+
+_declared = ["linear", "linear_relu", "linear_tanh"]
+
+
+def declare_kind(kind: str) -> None:
+    """Makes recipes know a name; `train.projections.projection` does it for the class it ties.
+
+    Raises:
+      ValueError: none, which stands for no map.
+    """
+    if not kind or kind == "none":
+        raise ValueError(f"a projection cannot be named {kind!r}: that stands for no projection")
+    if kind not in _declared:
+        _declared.append(kind)
+
+
+def check_kind(kind: str) -> None:
+    """Refuses a name that is neither `none` nor declared.
+
+    Raises:
+      UsageError: begins with `projection`.
+    """
+    if kind != "none" and kind not in _declared:
+        raise UsageError(f"projection is {kind!r}, which is none of none, {', '.join(_declared)}")

@@ -1,0 +1,249 @@
+"""Terms between logits of the student and of teachers. No TensorFlow."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from limbeck.config.errors import UsageError
+from limbeck.labels.signals import SparseSignal, TaskSignal
+from train.recipe.temperatures import (
+    CwsmTemperature,
+    FlswTemperature,
+    TemperatureSchedule,
+    check_temperature,
+)
+from train.recipe.term import Reach, StudentFacts, Term, Wants, register
+from train.recipe.terms.logit_checks import (
+    check_full,
+    check_head_not_given,
+    check_together,
+    check_vocabulary,
+)
+
+__all__ = ["Combination", "DistributionTerm", "LogitTerm"]
+
+L = TypeVar("L", bound="LogitTerm")
+
+Combination = Literal["logits", "probabilities"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitTerm(Term):
+    """What terms on logits share: which teachers, which head, which temperature."""
+
+    signal: str | None = None
+    """Family of `data.labels` that it learns from."""
+
+    signals: tuple[str, ...] = ()
+    """In place of `signal`: families of several teachers, which are averaged; `final` or `task`,
+    at the same positions. (Beside `signal`, what that says.)"""
+
+    teacher_weights: tuple[float, ...] | None = None
+    """Of `signals`, in their order, divided by their sum; null: equal."""
+
+    head: str | None = None
+    """Task head of the student that learns from a `task` family; null: its only one."""
+
+    temperature: float | TemperatureSchedule = 1.0
+    """tau, divides both models' logits: a number, or a schedule that gives each entry its own."""
+
+    probability_shift: bool = False
+    """Whether the teacher's largest logit and that of the true label change places; needs all
+    logits (`task`, or `final` at masked positions). Entries without a label stay as they are."""
+
+    def __post_init__(self) -> None:
+        """Refuses teachers, weights and temperatures that contradict each other."""
+        super().__post_init__()
+        if self.signal is not None and self.signals not in ((), (self.signal,)):
+            raise ValueError("signals has no effect beside signal; give one of the two")
+        if self.signal is None and len(self.signals) < 2:
+            raise ValueError("signal is missing: name a family, or several teachers' as signals")
+        if len(set(self.signals)) < len(self.signals):
+            raise ValueError(f"signals names a family twice: {', '.join(self.signals)}")
+        if self.signal is not None:
+            object.__setattr__(self, "signals", (self.signal,))
+        self._check_weights()
+        if isinstance(self.temperature, int | float):
+            check_temperature(self.temperature)
+
+    def _check_weights(self) -> None:
+        weights = self.teacher_weights
+        if weights is None:
+            return
+        if self.signal is not None:
+            raise ValueError("teacher_weights has no effect with one teacher")
+        if len(weights) != len(self.signals):
+            raise ValueError(
+                f"teacher_weights has {len(weights)} entries and signals {len(self.signals)}"
+            )
+        if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+            raise ValueError(f"teacher_weights is {list(weights)}; they must be positive numbers")
+
+    @property
+    def teacher_shares(self) -> tuple[float, ...]:
+        """Weights of the teachers that add up to 1, in the order of `signals`."""
+        weights = self.teacher_weights or (1.0,) * len(self.signals)
+        return tuple(weight / sum(weights) for weight in weights)
+
+    @property
+    def reach(self) -> Reach:
+        """A schedule compares each entry with the mean of the batch."""
+        return "additive" if isinstance(self.temperature, int | float) else "batch"
+
+    def settled(self: L, student: StudentFacts) -> L:
+        """With the name of the student's only head."""
+        if self.head is not None or len(student.heads) != 1:
+            return self
+        return dataclasses.replace(self, head=next(iter(student.heads)))
+
+    def wants(self, families: Sequence[Any]) -> Wants:
+        """Logits of the vocabulary, or of the head."""
+        if isinstance(families[0].signal, TaskSignal):
+            return Wants(head=self.head)
+        return Wants(logits=True)
+
+    def check(self, families: Sequence[Any], student: StudentFacts) -> None:
+        """Refuses teachers that are not alike, and entries without a true label."""
+        check_together(self.signals, families)
+        signal = families[0].signal
+        has_labels = signal.kind == "task" or (signal.kind, signal.positions) == (
+            "final",
+            "masked",
+        )
+        if self.probability_shift and not has_labels:
+            raise UsageError(
+                "probability_shift needs all logits at entries whose true label is known, a task "
+                f"family or a final one at masked positions; {self.signals[0]!r} is {signal.kind} "
+                f"at positions {signal.positions}"
+            )
+
+    def shifted_to(self, families: Sequence[Any]) -> str | None:
+        """Field of the examples whose labels `probability_shift` looks at; None for none."""
+        if not self.probability_shift or not isinstance(families[0].signal, TaskSignal):
+            return None
+        return "class_id" if families[0].signal.positions == "first" else "tags"
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class DistributionTerm(LogitTerm):
+    """The student's distribution against the teacher's, both at a temperature."""
+
+    loss: Literal["kl", "soft_ce"]
+    """kl: KL(teacher || student). soft_ce: cross-entropy to the teacher's distribution."""
+
+    scale_by_temperature_squared: bool = True
+    """Whether the term carries tau^2; false reproduces systems that leave it out."""
+
+    missing_mass: Literal["bucket", "truncated", "renormalised"] | None = None
+    """What happens to the teacher's probability outside the ids that a sparse family kept; null:
+    bucket."""
+
+    approximate_temperature: bool = False
+    """Whether a temperature off the grid of a sparse family is interpolated."""
+
+    combine: Combination | None = None
+    """What is averaged over `signals`; null: logits, where there are several."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that would be ignored."""
+        super().__post_init__()
+        if self.combine is not None and self.signal is not None:
+            raise ValueError("combine has no effect with one teacher")
+        if self.combine == "probabilities" and isinstance(self.temperature, FlswTemperature):
+            raise ValueError(
+                "combine is probabilities, but temperature flsw compares logits; take combine: "
+                "logits, or cwsm"
+            )
+
+    def scale_at(self, x: float) -> float:
+        """The weight, times tau^2 where it carries it; of a schedule's, each entry has its own."""
+        if isinstance(self.temperature, int | float) and self.scale_by_temperature_squared:
+            return self.weight_at(x) * self.temperature**2
+        return self.weight_at(x)
+
+    def check(self, families: Sequence[Any], student: StudentFacts) -> None:
+        """Refuses other signals, another vocabulary, and temperatures outside the grid."""
+        super().check(families, student)
+        signal, name = families[0].signal, self.signals[0]
+        if isinstance(signal, SparseSignal):
+            check_head_not_given(self.head, name, signal.kind)
+            check_vocabulary(self.loss, name, student)
+            self._check_sparse(signal, name)
+            return
+        kinds = ("sparse", "final", "task")
+        check_full(self.loss, self.signals, families, student, head=self.head, kinds=kinds)
+        for setting in ("missing_mass", "approximate_temperature"):
+            if getattr(self, setting):
+                raise UsageError(
+                    f"{setting} has no effect: {name!r} is {signal.kind} and tells the whole "
+                    "distribution at any temperature"
+                )
+
+    def _check_sparse(self, signal: SparseSignal, name: str) -> None:
+        if isinstance(self.temperature, FlswTemperature):
+            raise UsageError(
+                f"temperature flsw compares all logits, and {name!r} keeps some; take cwsm, or a "
+                "final family"
+            )
+        if signal.form == "lean" and signal.sample:
+            self._check_lean(signal, name)
+        elif self.missing_mass == "renormalised":  # needs nothing that only the grid tells
+            self._refuse_approximation("renormalised targets are exact at any temperature")
+        elif isinstance(self.temperature, CwsmTemperature):
+            self._check_scheduled(signal, self.temperature, name)
+        elif self.temperature in signal.temperatures:
+            self._refuse_approximation(
+                f"temperature {self.temperature:g} is in the grid of {name!r}"
+            )
+        else:
+            self._check_off_grid(signal, self.temperature, name)
+
+    def _check_lean(self, signal: SparseSignal, name: str) -> None:
+        """Refuses what a weighted sample at one temperature does not tell."""
+        if self.loss == "kl":
+            raise UsageError(
+                f"loss kl cannot learn from {name!r}: a lean sample does not tell the "
+                "teacher's entropy; take soft_ce, whose gradient is the same"
+            )
+        if self.missing_mass is not None:
+            raise UsageError(
+                f"missing_mass has no effect: {name!r} is a sample of the whole distribution"
+            )
+        self._refuse_approximation(f"{name!r} is a sample at one temperature")
+        if self.temperature not in signal.temperatures:
+            raise UsageError(
+                f"temperature must be {signal.temperatures[0]:g}, at which {name!r} was sampled"
+            )
+
+    def _refuse_approximation(self, why: str) -> None:
+        if self.approximate_temperature:
+            raise UsageError(f"approximate_temperature has no effect: {why}")
+
+    def _check_scheduled(self, signal: SparseSignal, schedule: CwsmTemperature, name: str) -> None:
+        if not self.approximate_temperature:
+            raise UsageError(
+                f"temperature cwsm leaves the grid of {name!r}, {list(signal.temperatures)}; set "
+                "approximate_temperature: true, or take a final family"
+            )
+        low, high = signal.temperatures[0], signal.temperatures[-1]
+        if schedule.ceiling is None or schedule.floor < low or schedule.ceiling > high:
+            raise UsageError(
+                f"temperature cwsm must stay in the grid of {name!r}: set a floor from {low:g} and "
+                f"a ceiling up to {high:g}"
+            )
+
+    def _check_off_grid(self, signal: SparseSignal, temperature: float, name: str) -> None:
+        grid = signal.temperatures
+        if not grid[0] <= temperature <= grid[-1]:
+            raise UsageError(
+                f"temperature {temperature:g} is not in the grid of {name!r}, {list(grid)}, nor "
+                "between its ends; choose one of these or extract again with it"
+            )
+        if not self.approximate_temperature:
+            raise UsageError(
+                f"temperature {temperature:g} is not in the grid of {name!r}, {list(grid)}; "
+                "choose one of these, extract again with it, or set approximate_temperature: true"
+            )
