@@ -147,11 +147,11 @@ def open_inputs(recipe: Recipe) -> Inputs:
         terms=recipe.objective,
         corpora={part.name: part.examples for part in corpora.parts},
     )
-    masker = open_masker(data.masking, corpora, seed=recipe.seed, vocab_size=shape.vocab_size)
-    if masker is not None and plan.facts.language == "next":
+    if data.masking is not None and plan.facts.language == "next":
         raise UsageError(
             "data.masking has no effect on a causal LM, which predicts the next token; leave it out"
         )
+    masker = open_masker(data.masking, corpora, seed=recipe.seed, vocab_size=shape.vocab_size)
     live = None
     families: Mapping[str, Family | LiveFamily] = corpora.families
     if data.teacher is not None:

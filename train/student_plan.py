@@ -243,8 +243,8 @@ def _numbered(
         number = num_labels_from_hf(read_config(model.checkpoint))
     if number is None:
         raise UsageError(
-            f"{where}.num_labels is missing, and no examples that the head learns from say how many "
-            f"labels there are (with {_or(_FIELDS[kind])})"
+            f"{where}.num_labels is missing, and no examples that the head learns from say how "
+            f"many labels there are (with {_or(_FIELDS[kind])})"
         )
     return Head(kind=kind, num_labels=number)
 

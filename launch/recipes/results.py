@@ -135,7 +135,12 @@ def _table(metrics: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _scores(file: Path, metrics: Sequence[str]) -> dict[str, float]:
     plain = json.loads(file.read_text())
-    if missing := [name for name in metrics if name not in plain]:
-        known = ", ".join(sorted(n for n, v in plain.items() if isinstance(v, float)))
+    numbers = {
+        name: float(value)
+        for name, value in {**plain.get("metrics", {}), **plain}.items()
+        if isinstance(value, int | float)
+    }
+    if missing := [name for name in metrics if name not in numbers]:
+        known = ", ".join(sorted(numbers))
         raise LimbeckError(f"{file}: has no {missing[0]!r}; compare.shown may name {known}")
-    return {name: float(plain[name]) for name in metrics}
+    return {name: numbers[name] for name in metrics}

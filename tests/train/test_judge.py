@@ -10,6 +10,7 @@ from train import checkpoint
 from train.evaluate import Evaluator
 from train.loop import train
 from train.recipe import Recipe
+from train.run_record import read_runs
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -62,6 +63,8 @@ def test_run_ends_after_as_many_evaluations_without_improvement(toy, recipe_of, 
     newest = checkpoint.load_newest(toy.root / "run" / "checkpoints").progressed
     assert (newest.step, newest.stale, newest.best.step) == (8, 2, 4)
     assert max(line["step"] for line in read_metrics(toy.root / "run" / "metrics.jsonl")) == 8
+    (record,) = read_runs([str(toy.root / "run")])
+    assert record.is_complete and record.ended_early and record.step == 8
     # It is complete: called again, it makes no step.
     before, told = saved(toy.root / "run"), []
     again = train(recipe_of(patience=2), toy.root / "run", say=told.append)

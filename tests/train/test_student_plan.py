@@ -40,12 +40,12 @@ def tasks(shared_toy):
     return shared_toy
 
 
-def plan_of(toy, examples, model, *terms, **data):
+def plan_of(toy, where, model, *terms, **data):
     """The plan of a recipe on examples of a kind."""
     plain = toy.recipe(objective=[{"loss": t} if isinstance(t, str) else t for t in terms])
     shape = {"decoder": DECODER} if model.get("head") == "causal_lm" else {}
     plain["model"] = {**(shape or {"architecture": dict(ARCHITECTURE)}), **model}
-    plain["data"] = {"examples": str(toy.root / examples)} if examples else data
+    plain["data"] = {"examples": str(toy.root / where)} if where else data
     return open_inputs(yaml_file.from_plain(Recipe, plain, "recipe")).plan
 
 
@@ -85,6 +85,12 @@ def test_causal_lm_is_a_decoder(tasks):
     assert StudentPlan.from_plain(plan.to_plain(), where="x") == plan
 
 
+def test_masks_for_a_causal_lm_are_refused(tasks):
+    data = {"examples": str(tasks.root / "clm"), "masking": {"tokenizer": str(tasks.tokenizer())}}
+    with pytest.raises(UsageError, match="data.masking has no effect on a causal LM"):
+        plan_of(tasks, None, {"head": "causal_lm"}, "clm", **data)
+
+
 def test_several_heads_stand_in_one_order_beside_a_masked_lm(tasks):
     heads = {
         "words": {"kind": "tagging"},
@@ -113,7 +119,7 @@ def test_each_head_is_numbered_by_the_corpora_of_its_terms(tasks):
     ("examples", "model", "terms", "message"),
     [
         ("classification", {}, ["class"], r"objective\[0\].head: loss class needs a student"),
-        ("classification", {"head": "tagging"}, ["class"], "say how many labels"),
+        ("classification", {"head": "tagging"}, ["class"], "say how many"),
         ("classification", {"head": "classification", "num_labels": 4}, ["class"], "has 3 labels"),
         ("classification", {"head": "classification"}, ["regression"], "or target"),
         ("clm", {}, ["clm"], "clm needs a decoder"),
@@ -122,7 +128,7 @@ def test_each_head_is_numbered_by_the_corpora_of_its_terms(tasks):
             "classification",
             {"heads": {"a": {"kind": "classification"}, "b": {"kind": "classification"}}},
             [{"loss": "class", "head": "c"}],
-            "say how many labels",
+            "say how many",
         ),
     ],
 )

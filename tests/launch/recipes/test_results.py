@@ -58,6 +58,16 @@ def test_a_metric_that_was_not_measured_is_an_error(finished):
         make_row(method, place, lineage)
 
 
+def test_a_metric_of_a_head_is_found(finished, recipe_file):
+    _, place, lineage = finished
+    for name, scores in SCORES.items():
+        text = json.dumps({**scores, "metrics": {"accuracy_tags": 0.5}, "cosines": {}})
+        (place.directory / "scores" / f"{name}.json").write_text(text)
+    recipe_file.write_text(f"{recipe_file.read_text()}  shown: [cross_entropy, accuracy_tags]\n")
+    row = make_row(load(recipe_file), place, lineage)
+    assert row["scores"]["student"] == {"cross_entropy": 5.61, "accuracy_tags": 0.5}
+
+
 def test_a_row_is_added_once(finished):
     _, place, lineage = finished
     row = make_row(*finished)
