@@ -207,10 +207,9 @@ def formula_of(term: Term) -> Any:
     Raises:
       ValueError: none is tied to its class, or one of another reach.
     """
-    for cls in type(term).__mro__:
-        if cls in _formulas:
-            break
-    else:
+    # No for with else: AutoGraph, under which this runs in a step, does not know it.
+    cls = next((cls for cls in type(term).__mro__ if cls in _formulas), None)
+    if cls is None:
         raise ValueError(f"loss {term.loss}: no formula is tied to {type(term).__name__}")
     found = _formulas[cls]
     gathers = hasattr(found, "statistics") and hasattr(found, "settle")

@@ -30,8 +30,8 @@ def whole_run(world: World, recipe: Recipe, run_dir: str) -> None:
     """Trains from weights that differ between ranks at first, then compares all ranks' weights."""
     differences = {}
 
-    def uneven_job(*arguments: Any) -> Job:
-        job = build_job(*arguments)
+    def uneven_job(*arguments: Any, **options: Any) -> Job:
+        job = build_job(*arguments, **options)
         for variable in job.step.student.variables:
             variable.value.assign_add(np.full(variable.shape, float(world.rank), np.float32))
         differences["before"] = largest_difference(job.step.student.variables)
