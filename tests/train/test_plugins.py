@@ -86,6 +86,7 @@ def test_loss_and_projection_of_ones_own_train_resume_and_export(place, command)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_changed_plugin_is_another_run_to_the_last_bit_and_is_said(place, command):
     root, recipe = place
     run_dir = root / "changed"

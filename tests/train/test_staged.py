@@ -145,7 +145,9 @@ class Stop(Exception):
 
 
 @pytest.mark.usefixtures("deterministic")
-@pytest.mark.parametrize("where", ["01-states", "02-logits", "between"])
+@pytest.mark.parametrize(
+    "where", ["01-states", pytest.param("02-logits", marks=pytest.mark.slow), "between"]
+)
 def test_run_that_dies_in_or_between_stages_goes_on_to_the_same_bytes(shared_toy, whole, where):
     recipe, cut = recipe_of(staged(shared_toy)), shared_toy.root / f"cut-{where}"
     stage = []
@@ -249,6 +251,7 @@ def start(recipe, run_dir, *, size=1):
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 def test_kills_inside_and_between_stages_never_change_the_result(shared_toy):
     root = shared_toy.root
     recipe = shared_toy.write(
@@ -282,6 +285,7 @@ def test_kills_inside_and_between_stages_never_change_the_result(shared_toy):
 
 @pytest.mark.ranks(2)
 @pytest.mark.faults
+@pytest.mark.slow
 def test_two_ranks_go_on_with_the_stages_that_one_began(shared_toy, whole):
     root = shared_toy.root
     recipe = shared_toy.write(staged(shared_toy), "staged-ranks.yaml")

@@ -270,6 +270,7 @@ def test_maps_are_shared_by_name_and_one_a_layer_otherwise(whole):
 
 
 @pytest.mark.ranks(2)
+@pytest.mark.slow
 def test_two_ranks_train_as_one(shared_toy, plain, mpirun, deterministic):
     terms = [OBJECTIVE[5], OBJECTIVE[7]]  # emd, and contrastive on a partial family
     labels = {name: plain["data"]["labels"][name] for name in ("low", "high", "some")}

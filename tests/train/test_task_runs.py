@@ -44,6 +44,7 @@ def several(toy):
     return plain
 
 
+@pytest.mark.slow
 def test_student_of_several_heads_trains_evaluates_predicts_and_exports(toy, command):
     with_tokenizer(toy)
     recipe, run = toy.write(several(toy)), toy.root / "run"
