@@ -94,6 +94,16 @@ def test_set_replaces_a_value_of_the_recipe(finished, recipe, examples_dir, teac
     assert line.startswith("extract run: error: ") and "settings.signal.k is 5 there and 6" in line
 
 
+def test_mistake_that_shows_only_against_the_teacher_names_the_recipes_line(
+    recipe, examples_dir, teacher_dir, tmp_path
+):
+    recipe.write_text(RECIPE.replace("layer: 1", "layer: 99"))
+    out = tmp_path / "out"
+    line = error_line(command(*run_arguments(recipe, examples_dir, teacher_dir, out)), 2)
+    assert line.startswith(f"extract run: error: {recipe}:3: families.hidden"), line
+    assert "99" in line and not out.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.faults
 def test_killed_run_goes_on_to_the_same_bytes(
