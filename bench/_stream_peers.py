@@ -66,7 +66,7 @@ class Ours:
 
     def write(self, records: list[bytes]) -> None:
         """One layout with a field of bytes."""
-        from bench.stream import keys
+        from bench._stream_read import keys
         from limbeck.records.keys import shards_of
         from limbeck.records.layout import DIGEST, KEY, Field, Layout
         from limbeck.records.writer import DatasetWriter

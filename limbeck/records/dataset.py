@@ -125,47 +125,37 @@ class Dataset:
                 f"{self.directory}: {self.content.kind} have fields of variable length; read them "
                 "one by one"
             )
-        wanted = self._checked_rows(rows)
-        order = np.argsort(wanted, kind="stable")
-        ascending = wanted[order]
-        if (ascending[1:] == ascending[:-1]).any():
-            distinct, places = np.unique(wanted, return_inverse=True)
-            return {name: values[places] for name, values in self.read(distinct).items()}
+        # Each row once, in the order of the files: so neighbours are read by one call.
+        distinct, places = np.unique(self._checked_rows(rows), return_inverse=True)
         if packed is not None:
-            return self._read_packed(packed, ascending, order)
+            return {k: values[places] for k, values in self._read_packed(packed, distinct).items()}
         assert codec is not None
-        data = np.empty((len(wanted), codec.stride), np.uint8)
-        crcs, keys = np.empty(len(wanted), np.uint32), np.empty((len(wanted), KEY_BYTES), np.uint8)
-        for shard, part in self._by_shard(ascending):
-            local, places = ascending[part] - shard.first_row, order[part]
-            shard.read_into(local, places, data)
-            crcs[places], keys[places] = shard.index.crcs[local], shard.index.keys[local]
+        data = np.empty((len(distinct), codec.stride), np.uint8)
+        crcs, keys = _expectations(len(distinct))
+        for shard, part, local in self._by_shard(distinct):
+            shard.read_into(local, data[part].reshape(-1))
+            crcs[part], keys[part] = shard.index.crcs[local], shard.index.keys[local]
         if codec.wrong_rows(data, crcs=crcs, keys=keys).any():
-            self._raise_first(ascending, data[order])
-        return codec.decode(data)
+            self._raise_first(distinct, data)
+        return codec.decode(data, places)
 
-    def _read_packed(
-        self, packed: PackedRows, ascending: Int64, order: Int64
-    ) -> dict[str, npt.NDArray[Any]]:
-        """As `read`, of ascending rows (n,) that go to places `order` (n,) of the result."""
-        sizes = np.empty(len(order), np.int64)
-        crcs, keys = np.empty(len(order), np.uint32), np.empty((len(order), KEY_BYTES), np.uint8)
-        parts = [
-            (shard, ascending[part] - shard.first_row, order[part])
-            for shard, part in self._by_shard(ascending)
-        ]
-        for shard, local, places in parts:
-            sizes[places] = shard.extents(local)[1]
-            crcs[places], keys[places] = shard.index.crcs[local], shard.index.keys[local]
-        starts = np.cumsum(sizes) - sizes
-        data = np.empty(int(sizes.sum()), np.uint8)
-        for shard, local, places in parts:
-            shard.scatter(local, starts[places], data)
-        values = packed.decode(data, sizes=sizes, crcs=crcs, keys=keys)
+    def _read_packed(self, packed: PackedRows, rows: Int64) -> dict[str, npt.NDArray[Any]]:
+        """As `read`, of ascending rows (n,)."""
+        bounds = np.zeros(len(rows) + 1, np.int64)  # of each record in `data`
+        crcs, keys = _expectations(len(rows))
+        parts = list(self._by_shard(rows))
+        for shard, part, local in parts:
+            bounds[1:][part] = shard.extents(local)[1]
+            crcs[part], keys[part] = shard.index.crcs[local], shard.index.keys[local]
+        np.cumsum(bounds, out=bounds)
+        data = np.empty(int(bounds[-1]), np.uint8)
+        for shard, part, local in parts:
+            shard.read_into(local, data[bounds[part.start] : bounds[part.stop]])
+        values = packed.decode(data, sizes=np.diff(bounds), crcs=crcs, keys=keys)
         if values is None:
-            for shard, local, places in parts:
-                for row, at in zip(local.tolist(), places.tolist(), strict=True):
-                    shard.decode(row, data[starts[at] : starts[at] + sizes[at]].tobytes())
+            for shard, part, local in parts:
+                for at, row in enumerate(local.tolist(), start=part.start):
+                    shard.decode(row, data[bounds[at] : bounds[at + 1]].tobytes())
             raise LimbeckError(f"{self.directory}: records are not those of its layout; {FIX}")
         return {field.name: values[field.name] for field in self.layout.fields}
 
@@ -249,8 +239,8 @@ class Dataset:
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
         keys = np.empty((len(wanted), KEY_BYTES), np.uint8)
-        for shard, part in self._by_shard(ascending):
-            keys[order[part]] = shard.index.keys[ascending[part] - shard.first_row]
+        for shard, part, local in self._by_shard(ascending):
+            keys[order[part]] = shard.index.keys[local]
         return keys
 
     def lengths(self) -> npt.NDArray[np.uint32]:
@@ -292,16 +282,20 @@ class Dataset:
 
     def _raise_first(self, rows: Int64, data: npt.NDArray[np.uint8]) -> None:
         """Raises the error of the first bad one of ascending rows (n,), framed (n, stride)."""
-        for shard, part in self._by_shard(rows):
-            shard.check(rows[part] - shard.first_row, data[part])
+        for shard, part, local in self._by_shard(rows):
+            shard.check(local, data[part])
 
-    def _by_shard(self, rows: Int64) -> Iterator[tuple[ShardReader, slice]]:
-        """Yields the shards that ascending rows (n,) lie in, with the slice of rows in each."""
+    def _by_shard(self, rows: Int64) -> Iterator[tuple[ShardReader, slice, Int64]]:
+        """Yields the shards that ascending rows (n,) lie in, with the slice of rows in each.
+
+        The third are the numbers of those rows inside the shard.
+        """
         numbers = self._shard_numbers(rows)
         cuts = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
         bounds = [0, *cuts.tolist(), len(rows)] if len(rows) else []
         for start, stop in itertools.pairwise(bounds):
-            yield self.shards[int(numbers[start])], slice(start, stop)
+            shard = self.shards[int(numbers[start])]
+            yield shard, slice(start, stop), rows[start:stop] - shard.first_row
 
     def _shard_numbers(self, rows: Int64) -> Int64:
         # side="right" steps over empty shards, which start where the next one does.
@@ -309,6 +303,11 @@ class Dataset:
 
     def _checked_rows(self, rows: npt.ArrayLike) -> Int64:
         return _checked(rows, self.num_rows, self.directory)
+
+
+def _expectations(num_rows: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    """Room for the payload CRCs (n,) and the keys (n, 16) that the index has of rows."""
+    return np.empty(num_rows, np.uint32), np.empty((num_rows, KEY_BYTES), np.uint8)
 
 
 def _checked(rows: npt.ArrayLike, num_rows: int, directory: str) -> Int64:

@@ -143,17 +143,16 @@ class _Cursor:
 
 def _frames_are_good(data: Uint8, begins: Int64, ends: Int64, crcs: npt.NDArray[np.uint32]) -> bool:
     """Checks the length, its CRC, and both the stored and the computed CRC of every payload."""
-    raw, value = memoryview(data.tobytes()), google_crc32c.value
-    bounds = list(zip(begins.tolist(), ends.tolist(), strict=True))
-    framing = HEADER_BYTES + FOOTER_BYTES
-    for begin, end in bounds:
-        if raw[begin : begin + HEADER_BYTES] != _header(end - begin - framing):
-            return False
-    found = np.array(
-        [value(bytes(raw[a + HEADER_BYTES : b - FOOTER_BYTES])) for a, b in bounds], np.uint32
-    )
+    starts, stops = begins + HEADER_BYTES, ends - FOOTER_BYTES
+    headers = b"".join(_header(size) for size in (stops - starts).tolist())
+    if _windows(data, begins, HEADER_BYTES).tobytes() != headers:
+        return False
+    frozen, value = data.view(), google_crc32c.value
+    frozen.flags.writeable = False  # the library takes read-only buffers only
+    bounds = zip(starts.tolist(), stops.tolist(), strict=True)
+    found = np.array([value(frozen[a:b]) for a, b in bounds], np.uint32)
     masked = (found >> np.uint32(15) | found << np.uint32(17)) + np.uint32(MASK_DELTA)
-    stored = _windows(data, ends - FOOTER_BYTES, FOOTER_BYTES).view("<u4")[:, 0]
+    stored = _windows(data, stops, FOOTER_BYTES).view("<u4")[:, 0]
     return bool((masked == crcs).all() and (stored == crcs).all())
 
 

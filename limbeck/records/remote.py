@@ -140,11 +140,10 @@ class RemoteShardReader(ShardReader):
 
     chunks: _Chunks
 
-    def scatter(self, rows: Int64, targets: Int64, out: npt.NDArray[np.uint8]) -> None:
-        """Reads framed records of any layout to bytes `targets` of `out`, unchecked."""
-        if len(rows):
-            self.chunks.ensure(*self.extents(rows))
-        super().scatter(rows, targets, out)
+    def read_into(self, rows: Int64, out: npt.NDArray[np.uint8]) -> None:
+        """Reads framed records of any layout, unchecked."""
+        self.chunks.ensure(*self.extents(rows))
+        super().read_into(rows, out)
 
     def read_record(self, row: int) -> dict[str, Any]:
         """Returns one checked record of any layout."""

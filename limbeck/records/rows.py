@@ -33,9 +33,6 @@ Array = npt.NDArray[Any]
 Uint8 = npt.NDArray[np.uint8]
 Uint32 = npt.NDArray[np.uint32]
 
-# Below this a copy is cheaper than NumPy's view object; above, the copy costs more than the CRC.
-COPY_LIMIT = 1 << 14
-
 
 class FixedRows:
     """Encodes and decodes batches of a layout whose stride is fixed."""
@@ -83,12 +80,18 @@ class FixedRows:
         data[:, -FOOTER_BYTES:] = crcs.astype("<u4")[:, None].view(np.uint8)
         return data, crcs
 
-    def decode(self, data: Uint8) -> dict[str, Array]:
-        """Returns one array (N, *shape) a field of framed records uint8 (N, stride)."""
+    def decode(self, data: Uint8, places: Array | None = None) -> dict[str, Array]:
+        """Returns one array (n, *shape) a field.
+
+        Args:
+          data: uint8 (N, stride), framed records.
+          places: (n,) which of them, in what order; None for all as they are.
+        """
         result = {}
         for field in self.layout.fields:
-            column = data[:, self.columns[field.name]].copy()
-            values = column.view(field.numpy_dtype).reshape(len(data), *_dims(field))
+            column = data[:, self.columns[field.name]]
+            column = column.copy() if places is None else column[places]
+            values = column.view(field.numpy_dtype).reshape(len(column), *_dims(field))
             result[field.name] = values.astype(field.numpy_dtype.newbyteorder("="), copy=False)
         return result
 
@@ -102,27 +105,22 @@ class FixedRows:
         Wrong are: framing or feature names other than the template's; a payload whose CRC is not
         the stored one, or not the one in `crcs` (N,); a key that is not the one in `keys` (N, 16).
         """
-        bad: npt.NDArray[np.bool_] = (self.keys(data) != keys).any(1)
-        for part in self.constant:
-            bad |= (data[:, part] != self.template[part]).any(1)
         stored = data[:, -FOOTER_BYTES:].copy().view("<u4")[:, 0]
-        bad |= (stored != crcs) | (payload_crcs(data) != crcs)
+        bad: npt.NDArray[np.bool_] = (stored != crcs) | (payload_crcs(data) != crcs)
+        differing = [self.keys(data) != keys]
+        differing += [data[:, part] != self.template[part] for part in self.constant]
+        for differs in differing:
+            if differs.any():  # of everything at once: several times faster than row by row
+                bad |= differs.any(1)
         return bad
 
 
 def payload_crcs(data: Uint8) -> Uint32:
     """Returns the masked CRC32C (N,) of the payloads of framed records (N, stride)."""
-    size = data.shape[1]
-    start, stop = HEADER_BYTES, size - FOOTER_BYTES
+    payloads = data[:, HEADER_BYTES : data.shape[1] - FOOTER_BYTES]
+    payloads.flags.writeable = False  # of the view: the library takes read-only buffers only
     value = google_crc32c.value
-    if size <= COPY_LIMIT:
-        flat = memoryview(np.ascontiguousarray(data).reshape(-1))  # type: ignore[arg-type]
-        crcs = [value(bytes(flat[i + start : i + stop])) for i in range(0, data.size, size)]
-    else:
-        payloads = data[:, start:stop]
-        payloads.flags.writeable = False  # of the view: the library takes read-only buffers only
-        crcs = [value(row) for row in payloads]
-    raw = np.array(crcs, np.uint32)
+    raw = np.array([value(payload) for payload in payloads], np.uint32)
     return (raw >> np.uint32(15) | raw << np.uint32(17)) + np.uint32(MASK_DELTA)
 
 

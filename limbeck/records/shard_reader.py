@@ -92,62 +92,52 @@ class ShardReader:
         begins = offsets[rows].astype(np.int64)
         return begins, offsets[rows + 1].astype(np.int64) - begins
 
-    def read_into(self, rows: Int64, places: Int64, out: Uint8) -> None:
-        """Reads framed records of a fixed stride into rows `places` of `out`, unchecked.
+    def read_into(self, rows: Int64, out: Uint8) -> None:
+        """Reads framed records of any layout, unchecked.
 
         Args:
-          rows: (n,) ascending rows of the shard.
-          places: (n,) where each goes.
-          out: uint8 (any, stride).
+          rows: (n,) ascending different rows of the shard.
+          out: uint8, as many bytes as the records have together: they come one behind the other.
         """
-        assert self.codec is not None
-        self.scatter(rows, places * self.codec.stride, out.reshape(-1))
-
-    def scatter(self, rows: Int64, targets: Int64, out: Uint8) -> None:
-        """Reads framed records of any layout to bytes `targets` of `out`, unchecked.
-
-        Args:
-          rows: (n,) ascending rows of the shard.
-          targets: (n,) first byte of each in `out`.
-          out: uint8 (any,).
-        """
+        offsets, sizes = self.extents(rows)
+        gaps = offsets[1:] - (offsets + sizes)[:-1]
+        buffer = memoryview(out)  # type: ignore[arg-type]
         try:
-            self._scatter(*self.extents(rows), targets, out)
+            if (gaps > MERGE_GAP_BYTES).all():
+                self._read_singly(offsets, sizes, buffer)
+            else:
+                starts = np.concatenate(([0], np.flatnonzero(gaps) + 1))
+                self._read_runs(offsets[starts], np.add.reduceat(sizes, starts), buffer)
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.path) from error
 
-    def _scatter(self, offsets: Int64, sizes: Int64, targets: Int64, out: Uint8) -> None:
-        if not len(offsets):
-            return
-        buffer = memoryview(out)  # type: ignore[arg-type]
-        # Runs of rows that are neighbours both in the file and in `out` are read as one.
-        apart = offsets[1:] != (offsets + sizes)[:-1]
-        apart |= targets[1:] != (targets + sizes)[:-1]
-        starts = np.concatenate(([0], np.flatnonzero(apart) + 1))
-        sizes = np.add.reduceat(sizes, starts)
-        offsets, targets = offsets[starts], targets[starts]
-        near = offsets[1:] - (offsets + sizes)[:-1] <= MERGE_GAP_BYTES
-        runs = zip(offsets.tolist(), sizes.tolist(), targets.tolist(), strict=True)
-        if not near.any():
-            # The usual case of a shuffled batch, and the one loop that decides its speed.
-            descriptor, preadv = self._file(), os.preadv
-            for offset, size, target in runs:
-                if preadv(descriptor, [buffer[target : target + size]], offset) != size:
-                    self._read([buffer[target : target + size]], offset, offset + size)
-            return
+    def _read_singly(self, offsets: Int64, sizes: Int64, buffer: memoryview) -> None:
+        """A call a record: what a shuffled batch needs, and the loop that decides its speed."""
+        descriptor, preadv, at = self._file(), os.preadv, 0
+        for offset, size in zip(offsets.tolist(), sizes.tolist(), strict=True):
+            target = [buffer[at : at + size]]
+            if preadv(descriptor, target, offset) != size:
+                self._read(target, offset, offset + size)
+            at += size
+
+    def _read_runs(self, offsets: Int64, sizes: Int64, buffer: memoryview) -> None:
+        """A call for several runs of neighbours (r,), with the gaps between them if they are small.
+
+        Runs stand one behind the other in `buffer`.
+        """
         group: list[Any] = []
-        begin = end = 0
-        for is_near, (offset, size, target) in zip([False, *near.tolist()], runs, strict=True):
+        begin = end = at = 0
+        for offset, size in zip(offsets.tolist(), sizes.tolist(), strict=True):
             full = len(group) >= MAX_BUFFERS or end - begin + size > MAX_READ_BYTES
-            if group and (full or not is_near):
+            if group and (full or offset - end > MERGE_GAP_BYTES):
                 self._read(group, begin, end)
                 group = []
             if not group:
                 begin = offset
             elif offset > end:
                 group.append(bytearray(offset - end))
-            group.append(buffer[target : target + size])
-            end = offset + size
+            group.append(buffer[at : at + size])
+            at, end = at + size, offset + size
         self._read(group, begin, end)
 
     def check(self, rows: Int64, data: Uint8) -> None:
