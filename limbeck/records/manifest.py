@@ -23,7 +23,15 @@ from limbeck.records.job import FORMAT_VERSION, Job, check_format, seal, unseal
 from limbeck.records.layout import Layout
 from limbeck.records.shard import ShardSummary, shard_files
 
-__all__ = ["MANIFEST", "Content", "Manifest", "Provenance", "ShardSummary", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "Content",
+    "Manifest",
+    "Provenance",
+    "ShardSummary",
+    "parse_manifest",
+    "read_manifest",
+]
 
 MANIFEST = "manifest.json"
 TOTALS = ("records", "bytes", "tokens", "labelled_positions")
@@ -228,9 +236,17 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     """
     path = os.path.join(directory, MANIFEST)
     with open(path, "rb") as file:
-        data = file.read()
+        return parse_manifest(file.read(), path)
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """As `read_manifest`, of the file's bytes; `where` names it in errors.
+
+    Raises:
+      LimbeckError: what is wrong with it, and the way out.
+    """
     try:
-        return _read(data, path)
+        return _read(data, where)
     except FormatError:
         raise
     except LimbeckError as error:
