@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limbeck.architectures.hf_config import Architecture
-from limbeck.config.errors import UsageError
 from limbeck.models.basic import made_with
 from limbeck.models.names import named_variables
 from train.formula import Projection
 from train.inputs import Inputs
 from train.projections import make_projection
-from train.recipe import ProjectionPlan, term_names
 from train.student_model import load_model
 from train.student_plan import StudentPlan
+from train.trained import frozen_names, projection_plans
 
 __all__ = ["Student", "build_student", "frozen_names"]
 
@@ -76,48 +75,10 @@ def build_student(inputs: Inputs) -> Student:
     with made_with(recipe.training.precision):
         model, origin, frozen = load_model(recipe.model, inputs.plan, seed=recipe.seed)
     projections = {
-        name: make_projection(plan, seed=recipe.seed) for name, plan in _plans(inputs).items()
+        name: make_projection(plan, seed=recipe.seed)
+        for name, plan in projection_plans(inputs).items()
     }
     names = frozen_names(list(named_variables(model)), (*recipe.model.freeze, *frozen))
     return Student(
         model=model, plan=inputs.plan, projections=projections, origin=origin, frozen=names
     )
-
-
-def _plans(inputs: Inputs) -> dict[str, ProjectionPlan]:
-    """The trained maps of all terms by name.
-
-    Raises:
-      UsageError: terms that share a name need different maps.
-    """
-    plans: dict[str, ProjectionPlan] = {}
-    terms = inputs.recipe.objective
-    for index, (term, name) in enumerate(zip(terms, term_names(terms), strict=True)):
-        families = [inputs.families[signal] for signal in term.signals]
-        for plan in term.projections(families, inputs.student, name=f"{index}_{name}"):
-            if plans.setdefault(plan.name, plan) != plan:
-                other = plans[plan.name]
-                raise UsageError(
-                    f"objective[{index}]: projection_name {plan.name!r} is a {plan.kind} map from "
-                    f"{plan.source_dim} to {plan.target_dim} here, and a {other.kind} one from "
-                    f"{other.source_dim} to {other.target_dim} in a term before; terms share a "
-                    "map only where these agree"
-                )
-    return plans
-
-
-def frozen_names(names: list[str], patterns: tuple[str, ...]) -> frozenset[str]:
-    """The names of `Student.named_variables` that the patterns mean; later ones win."""
-    frozen: set[str] = set()
-    for pattern in patterns:
-        stem = pattern.removeprefix("!").removesuffix("/")
-        found = {name for name in names if name == stem or name.startswith(f"{stem}/")}
-        if not found:
-            raise UsageError(
-                f"model.freeze: no variable of the student is or begins with {stem!r}; they "
-                f"are named as {names[0]} and {names[-1]}"
-            )
-        frozen = frozen - found if pattern.startswith("!") else frozen | found
-    if len(frozen) == len(names):
-        raise UsageError("model.freeze: all variables of the student are frozen")
-    return frozenset(f"model/{name}" for name in frozen)

@@ -12,6 +12,7 @@ from limbeck.config.errors import UsageError
 from limbeck.models.constructions.choice import chosen_layers, layer_groups
 from limbeck.models.constructions.construction import Construction, begin
 from limbeck.models.constructions.embeddings import (
+    TOKEN,
     compress_embeddings,
     compressed_shape,
     factorise_embeddings,
@@ -30,7 +31,7 @@ from limbeck.tokens import holds_tokenizer, load_tokenizer
 from limbeck.tokens.counts import read_counts
 from limbeck.weights.safetensors_file import read_tensors
 
-__all__ = ["construct", "kept_ids", "student_shape"]
+__all__ = ["construct", "frozen_by", "kept_ids", "student_shape"]
 
 S = TypeVar("S")
 
@@ -49,6 +50,17 @@ def student_shape(
       UsageError: a step that does not fit, by its number.
     """
     return _in_turn(architecture, steps, lambda shape, step: _shape(shape, step, teacher))
+
+
+def frozen_by(steps: Sequence[Step]) -> tuple[str, ...]:
+    """The variables that the steps freeze (`Construction.frozen`), without doing them."""
+    frozen: tuple[str, ...] = ()
+    for step in steps:
+        if step.embedding_pca is not None:  # all else of the student starts anew
+            frozen = (TOKEN,) if step.embedding_pca.freeze else ()
+        elif step.factorised_embedding is not None and step.factorised_embedding.freeze:
+            frozen = (TOKEN,)
+    return frozen
 
 
 def construct(

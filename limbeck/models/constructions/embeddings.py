@@ -11,12 +11,18 @@ from limbeck.config.errors import UsageError
 from limbeck.models.constructions.components import leading_directions, principal_components
 from limbeck.models.constructions.construction import Construction
 
-__all__ = ["compress_embeddings", "compressed_shape", "factorise_embeddings", "factorised_shape"]
+__all__ = [
+    "TOKEN",
+    "compress_embeddings",
+    "compressed_shape",
+    "factorise_embeddings",
+    "factorised_shape",
+]
 
-_TOKEN = "encoder/embeddings/token"
+TOKEN = "encoder/embeddings/token"
 _EMBEDDED = "encoder/embeddings/"
 _NOT_ELECTRAS = ("head/transform/", "head/norm/", "pooler/", "next_sentence/", "classifier/")
-_TABLES = (_TOKEN, "encoder/embeddings/position", "encoder/embeddings/segment")
+_TABLES = (TOKEN, "encoder/embeddings/position", "encoder/embeddings/segment")
 
 
 def compressed_shape(
@@ -98,24 +104,24 @@ def compress_embeddings(
     architecture = compressed_shape(
         teacher.architecture, dim, num_heads=num_heads, intermediate_dim=intermediate_dim
     )
-    components = principal_components(teacher.tensors[_TOKEN], dim, centred=centred)
-    tensors = {_TOKEN: components.compressed}
-    source = teacher.origins[_TOKEN]
+    components = principal_components(teacher.tensors[TOKEN], dim, centred=centred)
+    tensors = {TOKEN: components.compressed}
+    source = teacher.origins[TOKEN]
     kind = "centred principal components" if centred else "truncated SVD, not centred"
-    origins = {_TOKEN: f"{source}, {kind}"}
+    origins = {TOKEN: f"{source}, {kind}"}
     if (bias := "head/output_bias") in teacher.tensors:
         tensors[bias], origins[bias] = teacher.tensors[bias], teacher.origins[bias]
     measure = "variance" if centred else "sum of squares"
     line = (
-        f"embedding_pca: {_TOKEN} {_shape(components.compressed)} <- {kind} of {source} "
-        f"{_shape(teacher.tensors[_TOKEN])}, {100 * components.kept:.1f} % of the {measure} kept"
+        f"embedding_pca: {TOKEN} {_shape(components.compressed)} <- {kind} of {source} "
+        f"{_shape(teacher.tensors[TOKEN])}, {100 * components.kept:.1f} % of the {measure} kept"
     )
     return dataclasses.replace(
         teacher,
         architecture=architecture,
         tensors=tensors,
         origins=origins,
-        frozen=(_TOKEN,) if freeze else (),
+        frozen=(TOKEN,) if freeze else (),
     ).with_lines(line, f"embedding_pca: all layers, {dim} wide, start at random")
 
 
@@ -186,7 +192,7 @@ def factorise_embeddings(teacher: Construction, dim: int, *, freeze: bool = Fals
     origins[kernel] = f"the directions, with {teacher.origins[gamma]}"
     origins[bias] = teacher.origins[beta]
     line = (
-        f"factorised_embedding: {_shape(tables[_TOKEN])} -> {_shape(tensors[_TOKEN])} and a "
+        f"factorised_embedding: {_shape(tables[TOKEN])} -> {_shape(tensors[TOKEN])} and a "
         f"projection, {100 * kept:.1f} % of the summed embeddings' square kept; the head starts at "
         "random but for its bias"
     )
@@ -195,7 +201,7 @@ def factorise_embeddings(teacher: Construction, dim: int, *, freeze: bool = Fals
         architecture=architecture,
         tensors=tensors,
         origins=origins,
-        frozen=(*teacher.frozen, _TOKEN) if freeze else teacher.frozen,
+        frozen=(*teacher.frozen, TOKEN) if freeze else teacher.frozen,
     ).with_lines(line)
 
 
