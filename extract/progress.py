@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,9 +13,10 @@ import tqdm
 
 from extract.settings import METRICS_DIRECTORY
 from extract.worker import Worker
+from limbeck.runs import still_working
 from limbeck.runs.progress import compact, duration
 
-__all__ = ["Progress", "metrics_path"]
+__all__ = ["Progress", "heartbeat_path", "metrics_path"]
 
 LOG = logging.getLogger(__name__)
 EVERY_S = 10.0  # between lines of the file
@@ -23,6 +25,11 @@ EVERY_S = 10.0  # between lines of the file
 def metrics_path(out: str, worker: Worker) -> str:
     """File of a worker's metrics."""
     return os.path.join(out, METRICS_DIRECTORY, f"worker-{worker.index}-of-{worker.count}.jsonl")
+
+
+def heartbeat_path(out: str) -> Path:
+    """Directory of the workers' heartbeats, beside their metrics."""
+    return Path(out) / METRICS_DIRECTORY
 
 
 class Progress:
@@ -74,6 +81,7 @@ class Progress:
         with self._guard:
             self._tokens += tokens
             self._slots += slots
+        still_working()
         self._bar.update(tokens)
         if time.monotonic() - self._said_s >= self._every_s:
             self._said_s = time.monotonic()
@@ -85,6 +93,8 @@ class Progress:
         with self._guard:
             self._shards += 1
             self._bytes += num_bytes
+            done = self._shards
+        still_working(step=done)
 
     def numbers(self) -> dict[str, float]:
         """Totals since the start and rates over all of it; units stand in the names."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from extract.inputs import check
 from extract.job import Family, Job, finished_before, open_families, prepare
-from extract.progress import Progress, metrics_path
+from extract.progress import Progress, heartbeat_path, metrics_path
 from extract.recheck import recheck
 from extract.report import estimate_lines, measured_line, plan_lines
 from extract.settings import ExtractSettings
@@ -24,6 +24,7 @@ from extract.workers import Claims, Shards, clear_up
 from limbeck.config.command import before_work
 from limbeck.records.manifest import Manifest, Provenance
 from limbeck.records.resume import read_summary
+from limbeck.runs import Heartbeat
 from limbeck.teachers import Teacher
 
 __all__ = ["dry_run", "extract", "finish", "measured", "run_shards"]
@@ -78,6 +79,7 @@ def extract(
         for line in plan_lines(job, space):
             say(line)
         if job.pending:
+            stack.enter_context(Heartbeat(heartbeat_path(settings.out), rank=job.worker.index))
             say(run_shards(job, claims, bare_slots_per_s=_bare_speed(job)))
         manifests = finish(job, claims, started_s=started_s, say=say)
     return _said(manifests, say, f"done in {time.time() - started_s:.1f} s")

@@ -1,6 +1,14 @@
-"""`python -m launch`: start commands on several ranks."""
+"""`python -m launch`: start jobs on several ranks, and what that needs before and after."""
 
-from launch.run import LATER_VERBS, later, run
+from launch.dataflow import dataflow
+from launch.elastic import elastic
+from launch.image import image
+from launch.plan import plan
+from launch.render.command import render
+from launch.run import run
+from launch.stage import stage
+from launch.supervise import supervise
+from launch.versions import print_versions
 from limbeck.config.command import dispatch
 
 if __name__ == "__main__":
@@ -8,6 +16,13 @@ if __name__ == "__main__":
         "launch",
         {
             "run": (run, "run a command on several ranks under mpirun"),
-            **{verb: (later(verb), text) for verb, text in LATER_VERBS.items()},
+            "supervise": (supervise, "watch a job, and start it again where that helps"),
+            "elastic": (elastic, "run a command on ranks that may come and go, under horovodrun"),
+            "plan": (plan, "predict bytes, communication, efficiency and time of a job"),
+            "stage": (stage, "bring datasets to this host's disk, every byte checked"),
+            "render": (render, "write the file that Slurm, Kubernetes or LSF takes"),
+            "dataflow": (dataflow, "run a Beam pipeline on Google Cloud Dataflow"),
+            "image": (image, "build a container image for CPUs, GPUs or Dataflow"),
+            "versions": (print_versions, "what must be the same on every host, as JSON"),
         },
     )

@@ -25,7 +25,8 @@ from launch.horovod.build import Build, BuildError, build_wheel, cached_wheel, f
 from launch.mpi import Mpi, record_mpi, system_mpi, wheel_mpi
 from launch.pins import lock_entry, pinned_version
 
-INSTALLED_LOCKS = ("base", "build", "dev")
+RUN_LOCKS = ("base", "build")
+ALL_LOCKS = (*RUN_LOCKS, "dev")
 
 
 class SetupError(Exception):
@@ -35,14 +36,22 @@ class SetupError(Exception):
 class Installer:
     """The steps of `make setup`, for one checkout and one virtual environment."""
 
-    def __init__(self, root: Path, environment: Path) -> None:
+    def __init__(
+        self, root: Path, environment: Path, *, runtime_only: bool = False, gpu: bool = False
+    ) -> None:
         self.root = root
         self.environment = environment
+        self.runtime_only = runtime_only
+        """Without what testing and the demonstrations need."""
+        self.gpu = gpu
+        """TensorFlow for NVIDIA GPUs, and Horovod with NCCL unless told otherwise."""
         self.python = environment / "bin" / "python"
+        self.locks = RUN_LOCKS if runtime_only else ALL_LOCKS
+        tensorflow = ("gpu", "tensorflow") if gpu else ("base", "tensorflow-cpu")
         self.build = Build(
-            tensorflow=pinned_version(self.lock("base"), "tensorflow-cpu"),
+            tensorflow=pinned_version(self.lock(tensorflow[0]), tensorflow[1]),
             mpi=self._choose_mpi(),
-            gpu_operations=os.environ.get("HOROVOD_GPU_OPERATIONS", ""),
+            gpu_operations=os.environ.get("HOROVOD_GPU_OPERATIONS", "NCCL" if gpu else ""),
         )
 
     def run(self) -> None:
@@ -51,14 +60,15 @@ class Installer:
         if cached_wheel(self.build, wheels) is None:
             find_compiler()  # said now, not after ten minutes of downloads
         self.make_environment()
-        locks = digest(*(self.lock(name).read_text() for name in INSTALLED_LOCKS))
+        locks = digest(*self.requirements())
         self.step("packages", locks, self.install_packages)
-        parity = [self.lock("parity").read_text(), self.lock("parity-cuda").read_text()]
-        self.step("parity packages", digest(*parity), self.install_parity)
+        if not self.runtime_only:
+            parity = [self.lock("parity").read_text(), self.lock("parity-cuda").read_text()]
+            self.step("parity packages", digest(*parity), self.install_parity)
         self.step("Horovod", digest(self.build.key, locks), self.install_horovod)
         project = (self.root / "pyproject.toml").read_text()
         self.step("limbeck itself", digest(project), self.install_project)
-        if data.missing_items(data.data_dir()):
+        if not self.runtime_only and data.missing_items(data.data_dir()):
             report("fetching the demo's data (96 MB) ...")
             data.fetch_missing(data.data_dir(), python=self.python)
 
@@ -92,10 +102,23 @@ class Installer:
             )
         write_text_atomically(self._location_file, str(self.environment))
 
+    def requirements(self) -> list[str]:
+        """Returns the texts of the locks to install, for a GPU without TensorFlow for CPUs."""
+        texts = [self.lock(name).read_text() for name in self.locks]
+        if self.gpu:
+            texts[0] = texts[0].replace(lock_entry(self.lock("base"), "tensorflow-cpu"), "")
+            texts.append(self.lock("gpu").read_text())
+        return texts
+
     def install_packages(self) -> None:
         """Installs the exact, hashed versions of everything but the parity extras."""
-        files = [part for name in INSTALLED_LOCKS for part in ("-r", str(self.lock(name)))]
-        self.pip("install", "--require-hashes", *files)
+        with tempfile.TemporaryDirectory() as scratch:
+            files = []
+            for number, text in enumerate(self.requirements()):
+                path = Path(scratch) / f"{number}.txt"
+                path.write_text(text)
+                files += ["-r", str(path)]
+            self.pip("install", "--require-hashes", *files)
 
     def install_parity(self) -> None:
         """Installs what the tests compare us with: PyTorch's CPU build where pip can find one.
@@ -199,10 +222,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m launch.install", description=__doc__)
     parser.add_argument("--environment", type=Path, default=project_root() / ".venv")
+    parser.add_argument(
+        "--runtime-only",
+        action="store_true",
+        help="leave out what testing and the demonstrations need, for images",
+    )
+    parser.add_argument(
+        "--gpu", action="store_true", help="for NVIDIA GPUs: needs CUDA's compiler and NCCL"
+    )
     options = parser.parse_args(argv)
     try:
         with only_one_at_a_time():
-            Installer(project_root(), options.environment.absolute()).run()
+            Installer(
+                project_root(),
+                options.environment.absolute(),
+                runtime_only=options.runtime_only,
+                gpu=options.gpu,
+            ).run()
     except (SetupError, BuildError, data.DataError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

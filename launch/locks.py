@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-LOCKS = ("base", "build", "dev", "parity")
+LOCKS = ("base", "build", "dev", "parity", "gpu")
 
 # PyTorch's CPU build carries a local version suffix ("+cpu") and is not on the package index. Where
 # pip is set up to find it, the plain pin `torch==2.13.0` takes it, if its hash is allowed.
@@ -30,6 +30,8 @@ _HEADERS = {
     "parity": "what the tests compare us with. Complete with base.lock for PyTorch's CPU build.",
     "parity-cuda": "what the index's PyTorch needs beside parity.lock.\n"
     "# `make setup` installs it only where `import torch` fails without it.",
+    "gpu": "TensorFlow for NVIDIA GPUs and what it needs beside base.lock, less\n"
+    "# tensorflow-cpu, whose files it has. `python -m launch.install --gpu` installs it.",
     "data": "wheels that are never installed: launch/data.py takes test data out of them.",
 }
 

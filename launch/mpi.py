@@ -13,8 +13,8 @@ from pathlib import Path
 
 from launch.files import write_text_atomically
 
-# Our mpirun options are those of Open MPI 4; version 5 renamed several and was not tried.
-SUPPORTED_MAJOR = 4
+# launch/mpirun.py knows the options of these.
+SUPPORTED_MAJORS = (4, 5)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,11 @@ class Mpi:
     """Where libmpi lies."""
     from_wheel: bool
     """Whether it lives in the virtual environment, installed by pip."""
+
+    @property
+    def major(self) -> int:
+        """4 or 5: their mpirun have other options."""
+        return int(self.version.split(".")[0])
 
     @property
     def key(self) -> str:
@@ -67,8 +72,8 @@ def system_mpi(*, without: Path) -> Mpi | None:
     mpirun, wrapper = shutil.which("mpirun", path=search), shutil.which("mpicxx", path=search)
     if not mpirun or not wrapper:
         return None
-    version = _open_mpi_version(_first_output([mpirun, "--version"]))
-    if version is None or int(version.split(".")[0]) != SUPPORTED_MAJOR:
+    version = open_mpi_version(Path(mpirun))
+    if version is None or int(version.split(".")[0]) not in SUPPORTED_MAJORS:
         return None
     libraries = _first_output([wrapper, "--showme:libdirs"]).split()
     return Mpi(
@@ -110,7 +115,9 @@ def _record_path(environment: Path) -> Path:
     return environment / "limbeck-mpi.json"
 
 
-def _open_mpi_version(text: str) -> str | None:
+def open_mpi_version(mpirun: Path) -> str | None:
+    """Returns the version that an Open MPI's `mpirun` says it is; None where it is no such."""
+    text = _first_output([str(mpirun), "--version"])
     match = re.search(r"Open MPI\)? (\d+\.\d+\.\d+)", text)
     return match.group(1) if match else None
 

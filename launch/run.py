@@ -1,21 +1,34 @@
-"""`python -m launch run -np 2 -- COMMAND`: one command on several ranks of this machine."""
+"""`python -m launch run -np 4 -- COMMAND`: one command on several ranks, here or on other hosts."""
 
-import argparse
 import os
 import shlex
-import subprocess
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from launch.environment import mpi_environment
-from launch.mpirun import mpirun_command
+from launch.hosts import Host
+from launch.knobs import Knobs, replaced
+from launch.links import Links
+from launch.mpirun import mpirun_command, usual_exports
+from launch.preflight import Preflight
+from launch.processes import run_passing_on
+from launch.run_options import RunOptions, split_command
+from limbeck.config.command import parse
 from limbeck.config.errors import UsageError
 
-LATER_VERBS = {
-    "plan": "predict bytes, time and efficiency of a job (comes with the cluster launcher)",
-    "supervise": "watch heartbeats and restart a job (comes with the cluster launcher)",
-    "stage": "bring verified shards to node-local disk (comes with the cluster launcher)",
-}
+EXIT_USAGE = 2
+
+_DESCRIPTION = """Run a command on several ranks under mpirun, on this machine or on several hosts.
+
+usage: python -m launch run -np N [OPTIONS] -- COMMAND
+
+example: python -m launch run -np 2 -- python -m train run recipes/distil.yaml --run-dir runs/distil
+
+The exact mpirun line is printed first. Exit code: mpirun's; 128 + n where signal n ended it; 143
+where it was asked to stop; 2 where nothing was started. SIGTERM, SIGINT and SIGUSR1 ask all ranks
+to save and stop, a second one ends them at once."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -25,25 +38,31 @@ def run(argv: Sequence[str]) -> int:
       The exit code of mpirun: 0 when every rank ended well.
 
     Raises:
-      UsageError: the number of ranks is not positive or no command was given.
+      UsageError: options, hosts or settings are wrong; nothing was started.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m launch run",
-        description="Run a command on several ranks of this machine under mpirun.",
-        epilog="example: python -m launch run -np 2 -- python -m train run recipes/distil.yaml "
-        "--run-dir runs/distil",
+    arguments, command = split_command(argv, verb="run")
+    options = parse(RunOptions, arguments, prog="python -m launch run", description=_DESCRIPTION)
+    hosts, links, knobs = options.read_hosts(), options.links(), options.read_knobs()
+    environment = mpi_environment()
+    command = python_of_environment(command)
+    if hosts is None:
+        _check_here(command, knobs, environment)
+    settings = knobs.environment()
+    line = _command_line(
+        options, command, hosts=hosts, links=links, settings=settings, environment=environment
     )
-    parser.add_argument("-np", "--num-ranks", type=int, required=True, help="number of ranks")
-    parser.add_argument("--dry-run", action="store_true", help="print the command and stop")
-    parser.add_argument("command", nargs="+", help="the command, after `--`")
-    options = parser.parse_args(argv)
-    if options.num_ranks < 1:
-        raise UsageError(f"-np {options.num_ranks}: the number of ranks must be at least 1")
-    command = mpirun_command(options.num_ranks, python_of_environment(options.command))
-    print(shlex.join(command), file=sys.stderr, flush=True)
+    for text in replaced(settings, environment):
+        print(f"launch run: note: {text}", file=sys.stderr)
+    print(shlex.join(line), file=sys.stderr, flush=True)
     if options.dry_run:
         return 0
-    return subprocess.run(command, env={**os.environ, **mpi_environment()}).returncode
+    if hosts is not None and not options.skip_checks:
+        problems = Preflight(hosts=hosts, links=links, directory=os.getcwd()).problems()
+        for problem in problems:
+            print(f"launch run: error: {problem}", file=sys.stderr, flush=True)
+        if problems:
+            return EXIT_USAGE
+    return run_passing_on(line, environment={**environment, **settings})
 
 
 def python_of_environment(command: Sequence[str]) -> list[str]:
@@ -53,10 +72,40 @@ def python_of_environment(command: Sequence[str]) -> list[str]:
     return list(command)
 
 
-def later(verb: str) -> Callable[[Sequence[str]], int]:
-    """A verb that is promised but not there yet: says so and exits with 2."""
+def _command_line(
+    options: RunOptions,
+    command: Sequence[str],
+    *,
+    hosts: Sequence[Host] | None,
+    links: Links,
+    settings: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> list[str]:
+    for name in options.export:
+        if name not in environment:
+            raise UsageError(f"--export {name}: the environment has no such variable")
+    try:
+        return mpirun_command(
+            options.num_ranks,
+            command,
+            hosts=hosts,
+            links=links,
+            settings=settings,
+            exports=[*usual_exports(environment), *options.export],
+            environment=environment,
+            parameters=options.parameters(),
+            oversubscribe=True if options.oversubscribe else None,
+            tag_output=options.tag_output,
+            directory=None if hosts is None else os.getcwd(),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
-    def refuse(argv: Sequence[str]) -> int:
-        raise UsageError(f"`launch {verb}` is not there yet: it comes with the cluster launcher")
 
-    return refuse
+def _check_here(command: Sequence[str], knobs: Knobs, environment: Mapping[str, str]) -> None:
+    """Finds what Open MPI and Horovod would only complain of, or not even that."""
+    if not shutil.which(command[0], path=environment.get("PATH")):
+        raise UsageError(f"{command[0]}: there is no such program")
+    for name, path in (("timeline", knobs.timeline), ("autotune_log", knobs.autotune_log)):
+        if path and not Path(path).parent.is_dir():
+            raise UsageError(f"{name} is {path}, but there is no directory {Path(path).parent}")

@@ -1,9 +1,7 @@
 """Runs commands one after the other, with a heading, a log file and a time for each."""
 
-import ctypes
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from launch.environment import mpi_environment
 from launch.mpirun import mpirun_command
+from launch.processes import end_with_parent
 from limbeck.config.errors import LimbeckError
 
 # TensorFlow says these at every start, whatever its log level; the log file keeps them.
@@ -21,9 +20,6 @@ _NOISE = (
     "oneDNN custom operations are on",
     "oneDNN supports DT_HALF only on platforms with AVX-512",
 )
-
-
-_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 @dataclass(kw_only=True)
@@ -96,7 +92,7 @@ def run_and_show(
             text=True,
             errors="replace",
             pass_fds=tuple(keep_open),
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         ) as process,
     ):
         assert process.stdout is not None
@@ -106,9 +102,3 @@ def run_and_show(
             if not any(noise in line for noise in _NOISE):
                 print(f"    {line}", end="", flush=True)
     return "".join(lines), process.returncode
-
-
-def _end_with_parent() -> None:
-    """Asks Linux to send this process SIGTERM when its parent dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

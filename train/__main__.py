@@ -1,4 +1,4 @@
-"""`python -m train`: train, evaluate, predict, export, report."""
+"""`python -m train`: train, plan, evaluate, predict, export, report."""
 
 from limbeck.config.command import dispatch
 from train.commands import VERBS

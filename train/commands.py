@@ -14,12 +14,14 @@ from limbeck.config.command import before_work, parse
 from limbeck.config.errors import UsageError
 from limbeck.ranks import World
 from limbeck.runs import stage_runs_of, student_run
+from train.across import prepare_alike
 from train.asked import EvaluateOptions, asked_of
 from train.given import check_evaluation, check_model, check_output
 from train.json_file import write_json
+from train.plan_command import plan
 from train.preflight import how_complete, is_complete, preflight
 from train.recipe import Recipe
-from train.staged import prepare, stages_complete, train_stages
+from train.staged import opened_by, prepare, stages_complete, train_stages
 from train.stopping import EXIT_STOPPED
 
 __all__ = ["VERBS"]
@@ -40,11 +42,24 @@ class RunOptions:
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A setting of the recipe replaced, such as training.steps=100; may be repeated."""
 
+    commit_every: int | None = None
+    """Of an elastic run (`launch elastic`), the updates that a lost rank may cost; 10 when left
+    out. Hosts that come or go are noticed as often."""
+
+    def __post_init__(self) -> None:
+        """Refuses what can be no interval."""
+        if self.commit_every is not None and self.commit_every < 1:
+            raise ValueError(f"--commit-every is {self.commit_every}; expected at least 1")
+
 
 def run(argv: Sequence[str]) -> int:
     """Trains, alone or as one of the ranks that a launcher started."""
     prog = "train run"
     options = parse(RunOptions, argv, prog=f"python -m {prog}", description=run.__doc__ or "")
+    if ranks.is_elastic():
+        return _run_elastically(options)
+    if options.commit_every is not None:
+        raise UsageError("--commit-every has an effect under `launch elastic` only; leave it out")
     # Under a launcher all ranks read the recipe and must agree before one of them may leave;
     # a single process need not load TensorFlow to find a mistake.
     world = ranks.init() if ranks.launched_under_mpi() else None
@@ -54,10 +69,32 @@ def run(argv: Sequence[str]) -> int:
     return run_it(recipe, options.run_dir, world, prog=prog)
 
 
+def _run_elastically(options: RunOptions) -> int:
+    """A run whose ranks come and go: nothing is exchanged before all of them are there."""
+    world = ranks.init()
+    from train.elastic import COMMIT_EVERY, train_elastically
+
+    result = train_elastically(
+        lambda: _recipe(options),
+        options.run_dir,
+        world,
+        commit_every=options.commit_every or COMMIT_EVERY,
+        say=_say,
+    )
+    return 0 if result.finished else EXIT_STOPPED
+
+
 def _run_whole(recipe: Recipe, run_dir: str, world: World | None, *, prog: str) -> int:
     """A run in one piece."""
     place = world or World()
-    inputs = ranks.agree(place, lambda: preflight(recipe, run_dir, place), prog=prog)
+    inputs = prepare_alike(
+        place,
+        recipe,
+        run_dir,
+        lambda: preflight(recipe, run_dir, place),
+        opened=lambda inputs: [inputs],
+        prog=prog,
+    )
     if world is None and is_complete(recipe, run_dir):
         print(f"{run_dir}: complete, {how_complete(recipe, run_dir)}")
         return 0
@@ -71,7 +108,14 @@ def _run_whole(recipe: Recipe, run_dir: str, world: World | None, *, prog: str) 
 def _run_stages(recipe: Recipe, run_dir: str, world: World | None, *, prog: str) -> int:
     """A run in stages."""
     place = world or World()
-    prepared = ranks.agree(place, lambda: prepare(recipe, run_dir, place), prog=prog)
+    prepared = prepare_alike(
+        place,
+        recipe,
+        run_dir,
+        lambda: prepare(recipe, run_dir, place),
+        opened=opened_by,
+        prog=prog,
+    )
     if world is None and stages_complete([stage for stage, _ in prepared]):
         print(f"{run_dir}: complete, all {len(prepared)} stages are done")
         return 0
@@ -237,6 +281,7 @@ def report(argv: Sequence[str]) -> int:
 
 VERBS = {
     "run": (run, "train a student by a recipe, or go on with a run"),
+    "plan": (plan, "say what a recipe will read, compute and exchange"),
     "evaluate": (evaluate, "score a model on held-out examples"),
     "predict": (predict, "answer sentences: masks, next tokens, classes, tags"),
     "export": (export, "write a run's student as a model folder"),

@@ -21,6 +21,7 @@ from limbeck.labels.signals import TaskSignal
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
 from limbeck.records.examples import check_examples
+from limbeck.runs import still_working
 from train.batch import MicroBatch, base_list, bucket_length, cut
 from train.families import Family
 from train.formula import Outputs
@@ -158,6 +159,7 @@ class Evaluator:
             if self._compiled is None:
                 self._compiled = tf.function(self._sums, input_signature=(batch_spec(batch),))
             sums += self._compiled(to_tensors(batch)).numpy()
+            still_working()  # a long evaluation is no standstill
         total = ranks.sum_vector(sums, name="evaluate")
         values: dict[str, float] = {}
         counts: dict[str, int] = {}

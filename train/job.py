@@ -24,7 +24,7 @@ from train.student import build_student
 from train.surroundings import make_deterministic, surroundings
 from train.warm import WarmStart, take_over
 
-__all__ = ["Job", "build_job", "check_formulas", "resume"]
+__all__ = ["Job", "build_job", "check_formulas", "in_world", "resume"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +126,19 @@ def build_job(
         evaluator=make_evaluator(inputs, objective, student, world),
         surroundings=_surroundings(recipe, world),
         warm=warm,
+    )
+
+
+def in_world(job: Job, world: World) -> Job:
+    """The same job among other ranks: other slices of each batch, sums over others."""
+    source = job.inputs.source(world, job.objective.lists)
+    job.step.renew(source.read(source.global_rows(0)).micro[0])
+    return dataclasses.replace(
+        job,
+        world=world,
+        source=source,
+        evaluator=make_evaluator(job.inputs, job.objective, job.step.student, world),
+        surroundings=_surroundings(job.inputs.recipe, world),
     )
 
 

@@ -10,7 +10,7 @@ from limbeck import ranks
 from limbeck.config.place import placed
 from limbeck.ranks import World
 from limbeck.runs import Heartbeat, MetricsLog, RunDirectory
-from train import checkpoint
+from train.across import prepare_alike
 from train.advance import advance, prepare_batch
 from train.checkpoint import Progressed
 from train.evaluate import Scores
@@ -19,7 +19,7 @@ from train.job import Job, build_job, resume
 from train.judge import gave_up, judged, verdict
 from train.ledger import Ledger
 from train.meter import Meter, StepValues
-from train.plan import plan_lines
+from train.opening import announce, lock, silent
 from train.preflight import how_complete, is_complete, newest_step, preflight
 from train.quarantine import Quarantine
 from train.recipe import Recipe
@@ -27,10 +27,9 @@ from train.saving import Saver
 from train.stopping import StopRequest
 from train.stream import RankBatch, Stream
 from train.student import Student
-from train.surroundings import promise
 from train.warm import WarmStart
 
-__all__ = ["PROG", "Result", "train"]
+__all__ = ["PROG", "Result", "build", "run_steps", "say_complete", "train"]
 
 PROG = "train run"
 
@@ -94,24 +93,31 @@ def train(
         return train_stages(recipe, run_dir, world, say=say)
     place = world or World()
     run = RunDirectory(run_dir)
-    speak = say if place.is_leader else _silent
+    speak = say if place.is_leader else silent
     if inputs is None:
-        inputs = ranks.agree(place, lambda: preflight(recipe, run_dir, place), prog=PROG)
+        inputs = prepare_alike(
+            place,
+            recipe,
+            run_dir,
+            lambda: preflight(recipe, run_dir, place),
+            opened=lambda inputs: [inputs],
+            prog=PROG,
+        )
     done = ranks.agree(place, lambda: place.is_leader and is_complete(recipe, run_dir), prog=PROG)
     if ranks.broadcast_bytes(b"complete" if done else b""):
-        return _complete(recipe, run, place, speak)
+        return say_complete(recipe, run, place, speak)
     ready = inputs
     with contextlib.ExitStack() as stack:
-        ranks.agree(place, lambda: _lock(run, place, stack), prog=PROG)
-        job = ranks.agree(place, lambda: _build(ready, run, place, warm, inspect), prog=PROG)
+        ranks.agree(place, lambda: lock(run, place, stack), prog=PROG)
+        job = ranks.agree(place, lambda: build(ready, run, place, warm, inspect), prog=PROG)
         start = resume(job, prog=PROG)
-        _announce(job, start, speak)
+        announce(job, start, speak)
         stop = stack.enter_context(StopRequest())
         with ranks.fail_alone(place, prog=PROG):
-            return _run(job, start, stop, speak)
+            return run_steps(job, start, stop, speak)
 
 
-def _complete(
+def say_complete(
     recipe: Recipe, run: RunDirectory, world: World, speak: Callable[[str], None]
 ) -> Result:
     """Says that nothing is left to do."""
@@ -123,12 +129,12 @@ def _complete(
     )
 
 
-def _build(
+def build(
     inputs: Inputs,
     run: RunDirectory,
     world: World,
-    warm: WarmStart | None,
-    inspect: Callable[[Student], None] | None,
+    warm: WarmStart | None = None,
+    inspect: Callable[[Student], None] | None = None,
 ) -> Job:
     """Makes the job; what it refuses is told with the line of the recipe."""
     with placed(inputs.recipe):
@@ -138,28 +144,18 @@ def _build(
     return job
 
 
-def _lock(run: RunDirectory, world: World, stack: contextlib.ExitStack) -> None:
-    """Keeps other processes out of the directory, on the leader, until the stack unwinds."""
-    if world.is_leader:
-        stack.enter_context(run.lock())
-        checkpoint.clean(run.checkpoints)
-
-
-def _announce(job: Job, start: Progressed | None, speak: Callable[[str], None]) -> None:
-    """Prints the plan."""
-    text = promise(job.surroundings, None if start is None else start.surroundings)
-    for line in plan_lines(
-        job.inputs, job.source, job.world, student=job.step.student, promise=text
-    ):
-        speak(line)
-    if start is not None:
-        speak(f"resumed   after step {start.step}, at position {start.stream.position}")
-
-
-def _run(
-    job: Job, start: Progressed | None, stop: StopRequest, speak: Callable[[str], None]
+def run_steps(
+    job: Job,
+    start: Progressed | None,
+    stop: StopRequest,
+    speak: Callable[[str], None],
+    *,
+    commit: Callable[[Progressed], None] | None = None,
 ) -> Result:
-    """Opens what the steps need, makes the steps that are left, and closes it again."""
+    """Opens what the steps need, makes the steps that are left, and closes it again.
+
+    `commit` is told of each step that another one follows, and may end all this by an exception.
+    """
     training = job.inputs.recipe.training
     progressed = start or job.at_start()
     with contextlib.ExitStack() as stack:
@@ -188,7 +184,9 @@ def _run(
             quarantine=_quarantine(job, last_step=last_step),
             # Inside the log's block: a save that is under way at the end still needs the log.
             saver=stack.enter_context(Saver(job, before=meter.sync)),
+            heartbeat=stack.enter_context(Heartbeat(job.run.heartbeat, rank=job.world.rank)),
             stop=stop,
+            commit=commit,
         )
         progressed = dataclasses.replace(progressed, surroundings=job.surroundings)
         return _steps(progressed, parts, speak=speak)
@@ -204,7 +202,9 @@ class _Parts:
     ledger: Ledger
     quarantine: Quarantine | None
     saver: Saver
+    heartbeat: Heartbeat
     stop: StopRequest
+    commit: Callable[[Progressed], None] | None
 
     def report(
         self, batch: RankBatch, before: Progressed, after: Progressed, values: StepValues
@@ -234,7 +234,6 @@ def _quarantine(job: Job, *, last_step: int) -> Quarantine | None:
 def _steps(progressed: Progressed, parts: _Parts, *, speak: Callable[[str], None]) -> Result:
     """The loop: step, report, evaluate, save."""
     job, training = parts.job, parts.job.inputs.recipe.training
-    heartbeat = Heartbeat(job.run.heartbeat, rank=job.world.rank)
     loss = scores = None
     stopping = ended = False
     for batch in parts.stream:
@@ -242,7 +241,7 @@ def _steps(progressed: Progressed, parts: _Parts, *, speak: Callable[[str], None
         progressed, values, stopping = advance(
             job, before, batch, stop=parts.stop, meter=parts.meter
         )
-        heartbeat.beat(step=progressed.step)
+        parts.heartbeat.beat(step=progressed.step)
         parts.saver.poll()
         parts.report(batch, before, progressed, values)
         loss, is_last, improved = values.loss, progressed.step == training.steps, False
@@ -256,6 +255,8 @@ def _steps(progressed: Progressed, parts: _Parts, *, speak: Callable[[str], None
             parts.saver.save(progressed)
         if stopping or ended:
             break
+        if parts.commit is not None:
+            parts.commit(progressed)
     parts.saver.wait()  # what is said next is true only once it is on disk
     if ended:
         speak(f"complete  {verdict(progressed, training)}")
@@ -273,7 +274,3 @@ def _steps(progressed: Progressed, parts: _Parts, *, speak: Callable[[str], None
 
 def _due(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _silent(line: str) -> None:
-    """What ranks other than the leader say."""

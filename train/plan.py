@@ -15,6 +15,12 @@ from train.student import Student
 
 __all__ = ["bytes_per_row", "plan_lines"]
 
+_WIRES = {
+    "float32": "travel as float32",
+    "float16": "travel as float16",
+    "adasum": "are combined by Adasum, an experiment",
+}
+
 
 def plan_lines(
     inputs: Inputs, source: Source, world: World, *, student: Student, promise: str
@@ -134,7 +140,7 @@ def _batch(training: Training, source: Source, world: World) -> str:
         f"{training.global_batch:,} rows = {world.size} rank(s) x {source.num_micro} "
         f"micro-batch(es) x {source.rows_per_micro} rows"
         + (f", of which {each} a rank are real and the rest padding of weight 0" if filled else "")
-        + (f"; gradients travel as {training.wire}" if world.size > 1 else "")
+        + (f"; gradients {_WIRES[training.wire]}" if world.size > 1 else "")
     )
 
 

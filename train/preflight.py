@@ -4,9 +4,9 @@ from pathlib import Path
 
 from limbeck.config import yaml_file
 from limbeck.config.command import before_work
-from limbeck.config.errors import LimbeckError
+from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.config.place import placed
-from limbeck.ranks import World
+from limbeck.ranks import World, is_elastic
 from limbeck.runs import RunDirectory
 from train import checkpoint
 from train.inputs import Inputs, open_inputs
@@ -27,10 +27,22 @@ def preflight(recipe: Recipe, run_dir: str | Path, world: World) -> Inputs:
     with placed(recipe), before_work():
         if run.config_file.exists():
             run.take(config)
+        _check_wire(recipe, world)
         inputs = open_inputs(recipe)
         if world.is_leader:
             run.take(config)
     return inputs
+
+
+def _check_wire(recipe: Recipe, world: World) -> None:
+    if recipe.training.wire != "adasum":
+        return
+    if world.size & (world.size - 1):
+        raise UsageError(
+            f"training.wire is 'adasum', which needs 2, 4, 8, ... ranks; there are {world.size}"
+        )
+    if is_elastic():
+        raise UsageError("training.wire is 'adasum', which Horovod does not have for elastic jobs")
 
 
 def is_complete(recipe: Recipe, run_dir: str | Path) -> bool:

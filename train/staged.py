@@ -23,6 +23,7 @@ from limbeck.ranks import World
 from limbeck.records.files import atomic_write
 from limbeck.runs import RunDirectory
 from train import checkpoint
+from train.across import prepare_alike
 from train.checkpoint import Checkpoint
 from train.inputs import Inputs, open_inputs, student_architecture
 from train.preflight import is_complete, newest_step
@@ -30,7 +31,7 @@ from train.recipe import Recipe
 from train.stages import StageRun, carries, goes_on_from, stage_runs
 from train.warm import WarmStart
 
-__all__ = ["Prepared", "prepare", "stages_complete", "train_stages"]
+__all__ = ["Prepared", "opened_by", "prepare", "stages_complete", "train_stages"]
 
 PROG = "train run"
 Prepared = tuple[tuple[StageRun, Inputs], ...]
@@ -61,6 +62,11 @@ def prepare(recipe: Recipe, run_dir: str | Path, world: World) -> Prepared:
     return tuple(ready)
 
 
+def opened_by(prepared: Prepared) -> list[Inputs]:
+    """What the stages read."""
+    return [inputs for _, inputs in prepared]
+
+
 def stages_complete(stages: Sequence[StageRun]) -> bool:
     """Whether every stage has ended."""
     return all(is_complete(stage.recipe, stage.directory) for stage in stages)
@@ -83,7 +89,14 @@ def train_stages(
 
     place = world or World()
     run = RunDirectory(run_dir)
-    ready = prepared or ranks.agree(place, lambda: prepare(recipe, run_dir, place), prog=PROG)
+    ready = prepared or prepare_alike(
+        place,
+        recipe,
+        run_dir,
+        lambda: prepare(recipe, run_dir, place),
+        opened=opened_by,
+        prog=PROG,
+    )
     stages = [stage for stage, _ in ready]
     done, result = 0, None
     with contextlib.ExitStack() as stack:

@@ -31,7 +31,7 @@ from train.student import Student
 __all__ = ["Gradients", "Outcome", "TrainStep", "Update", "batch_spec", "to_tensors"]
 
 Outcome = Literal["applied", "overflow", "not_finite"]
-Wire = Literal["float32", "float16"]
+Wire = Literal["float32", "float16", "adasum"]
 
 # Parameters from which the update is compiled by XLA. On one core, 17 M of them then take 38 ms
 # where they took 75; compiling costs about 20 ms a variable, once.
@@ -91,21 +91,35 @@ class TrainStep:
         self.optimizer = AdamFamily(settings, trained)
         self._clip_norm = settings.clip_norm
         self._seed = seed
-        # Shapes that vary are open from the first call on: a graph that depended on which shapes
-        # came first would differ after a resume.
-        batch, at = batch_spec(example), tf.TensorSpec((), tf.int32)
-        factors = tf.TensorSpec((len(objective.terms),), tf.float32)
-        self._signature = (batch, factors, at)
-        self._micro: Any = None  # compiled at the first call: what is settled has shapes of its own
-        self._statistics = tf.function(self._batch_statistics, input_signature=(batch, at))
-        self._reduce: Mapping[Wire, Any] = {
-            "float32": tf.function(_sum_over_ranks),
-            "float16": tf.function(_sum_in_float16),
-        }
+        self._signature: Any = None
+        self.renew(example)
         self._add = tf.function(_add)
         self._norm = tf.function(tf.linalg.global_norm)
         size = sum(math.prod(v.shape) for v in student.trained)
         self._update = tf.function(self._apply, jit_compile=size >= COMPILED_FROM or None)
+
+    def renew(self, example: MicroBatch) -> None:
+        """Forgets compiled functions that another number of ranks makes wrong.
+
+        What sums over ranks has their number built in: with one rank it sums nothing. What computes
+        on a micro-batch has the rows of one.
+
+        Args:
+          example: any micro-batch, as the source of the ranks that there are now cuts it.
+        """
+        # Shapes that vary are open from the first call on: a graph that depended on which shapes
+        # came first would differ after a resume.
+        batch, at = batch_spec(example), tf.TensorSpec((), tf.int32)
+        factors = tf.TensorSpec((len(self.objective.terms),), tf.float32)
+        if self._signature != (batch, factors, at):
+            self._signature = (batch, factors, at)
+            self._micro: Any = None  # compiled at the first call: what is settled has own shapes
+            self._statistics = tf.function(self._batch_statistics, input_signature=(batch, at))
+        self._reduce: Mapping[Wire, Any] = {
+            "float32": tf.function(_sum_over_ranks),
+            "float16": tf.function(_sum_in_float16),
+            "adasum": tf.function(_adasum),
+        }
 
     def gradients(
         self,
@@ -154,7 +168,7 @@ class TrainStep:
         return self.objective.settle([array.numpy() for array in totals], counts)
 
     def reduce(self, local: Gradients, *, wire: Wire = "float32") -> Gradients:
-        """Sums over all ranks, as one named group; with several ranks `wire` is its type."""
+        """Sums over all ranks, as one named group; with several ranks `wire` says how."""
         *grads, sums = self._reduce[wire]([*local.grads, local.sums])
         return Gradients(grads=grads, sums=sums)
 
@@ -253,6 +267,14 @@ def _sum_in_float16(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
     *grads, sums = tensors
     # The sums are values, not directions: they travel as they are.
     return [*ranks.sum_group_float16(grads, name="step"), *ranks.sum_group([sums], name="sums")]
+
+
+def _adasum(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    *grads, sums = tensors
+    # Adasum wants what each rank would have alone; ours were divided by the counts of all ranks.
+    size = float(ranks.num_ranks())
+    means = [grad * size for grad in grads]
+    return [*ranks.adasum_group(means, name="step"), *ranks.sum_group([sums], name="sums")]
 
 
 def _add(left: list[tf.Tensor], right: list[tf.Tensor]) -> list[tf.Tensor]:

@@ -16,7 +16,16 @@ MANIFEST = "manifest.json"
 MODEL_FILES = ("config.json", "model.safetensors")
 # What a run writes beside its checkpoints, and a prepared directory beside its datasets: logs and
 # times, which differ from one making to the next.
-PASSING = {"metrics", "logs", "heartbeat", "tensorboard", "lock", "provenance.json"}
+PASSING = {
+    "metrics",
+    "logs",
+    "heartbeat",
+    "tensorboard",
+    "lock",
+    "provenance.json",
+    "supervise.jsonl",
+    "supervise.log",
+}
 
 
 def identify(path: Path) -> str | None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -24,8 +25,8 @@ def agree(world: World, prepare: Callable[[], T], *, prog: str) -> T:
     """Runs `prepare` on every rank; goes on only where it succeeded on all of them.
 
     With one rank an error is simply raised. With several, every rank learns of every error, the
-    leader prints the first one (with the rank where it is not the leader's own), and all ranks
-    leave in order with one exit code, so that one bad option gives one line.
+    leader prints the first one (with the rank, and its host of several, where not all fail), and
+    all ranks leave in order with one exit code, so that one bad option gives one line.
 
     Args:
       world: this process's place.
@@ -40,14 +41,16 @@ def agree(world: World, prepare: Callable[[], T], *, prog: str) -> T:
         result = prepare()
     except (LimbeckError, OSError) as error:
         code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-        failure = {"message": error_line(error), "code": code}
+        # Several hosts: paths and free disks are a host's.
+        host = f" on {socket.gethostname()}" if world.size > world.local_size else ""
+        failure = {"message": error_line(error), "code": code, "host": host}
     answers = [json.loads(text) for text in gather_bytes(json.dumps(failure).encode())]
     failed = [(rank, answer) for rank, answer in enumerate(answers) if answer]
     if not failed:
         return result  # type: ignore[return-value]  # set: this rank did not fail either
     rank, first = failed[0]
     if world.is_leader:
-        where = f"rank {rank}: " if len(failed) < world.size else ""
+        where = f"rank {rank}{first['host']}: " if len(failed) < world.size else ""
         print(f"{prog}: error: {where}{first['message']}", file=sys.stderr, flush=True)
     barrier()  # a rank that left now would take the leader down before it has spoken
     sys.exit(first["code"])

@@ -10,7 +10,7 @@ from types import TracebackType
 from limbeck.config.errors import LimbeckError
 from limbeck.ranks import collectives
 
-__all__ = ["World", "core_threads", "init", "launched_under_mpi"]
+__all__ = ["World", "core_threads", "init", "is_elastic", "launched_under_mpi", "rejoin"]
 
 # Set for every process by Open MPI's mpirun, by horovodrun, and by `srun --mpi=pmix`.
 LAUNCHER_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_RANK", "PMIX_RANK")
@@ -55,6 +55,12 @@ def launched_under_mpi(environment: Mapping[str, str] | None = None) -> bool:
     return any(name in values for name in LAUNCHER_VARIABLES)
 
 
+def is_elastic(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether `horovodrun` started this process with host discovery."""
+    values = os.environ if environment is None else environment
+    return values.get("HOROVOD_ELASTIC", "0") not in ("", "0") and "HOROVOD_RANK" in values
+
+
 def core_threads(local_size: int) -> int:
     """Threads for one of `local_size` processes that share this host's usable cores."""
     return max(1, len(os.sched_getaffinity(0)) // local_size)
@@ -72,8 +78,23 @@ def init() -> World:
     world = _join() if launched_under_mpi() else World()
     _set_threads(world)
     _set_gpu(world)
-    if world.size > 1:
+    if world.size > 1 or is_elastic():  # to a process that is alone now others may come
         _install_excepthook(world)
+    return world
+
+
+def rejoin() -> World:
+    """Leaves the other processes of an elastic run and meets those that now take part.
+
+    Waits for them. A process that is not among them any more ends here, by abort, with code 134:
+    Horovod has no other way; so does one that waits for a process that never comes, after
+    HOROVOD_GLOO_TIMEOUT_SECONDS.
+    """
+    import horovod.tensorflow as hvd
+
+    hvd.shutdown()
+    world = _join()
+    _install_excepthook(world)
     return world
 
 

@@ -11,6 +11,8 @@ stages/         of a run in stages: a run of its own for each; lineage.json says
 lock            held while a process trains here
 heartbeat/      one small file a rank (`limbeck.runs.heartbeat`)
 logs/           one file a rank, when asked for
+supervise.jsonl, supervise.log   starts, ends and reasons, and what the ranks printed, where
+                `launch supervise` watched the run
 """
 
 import contextlib
@@ -65,6 +67,11 @@ class RunDirectory:
     def logs(self) -> Path:
         """Directory of log files."""
         return self.path / "logs"
+
+    @property
+    def supervision(self) -> tuple[Path, Path]:
+        """Of a supervised run: one JSON object for each start and end; the output of all ranks."""
+        return self.path / "supervise.jsonl", self.path / "supervise.log"
 
     def take(self, config: Mapping[str, Any]) -> None:
         """Creates the directory for these settings, or checks that it is theirs already.
@@ -137,7 +144,8 @@ class RunDirectory:
 
     def _foreign_files(self) -> list[str]:
         """Names in a directory without settings, beyond what a run killed at birth leaves."""
-        ours = {self.tensorboard, self.checkpoints, self.heartbeat, self.logs, self.path / "lock"}
+        ours = {self.tensorboard, self.checkpoints, self.heartbeat, self.logs}
+        ours |= {self.path / "lock", *self.supervision}
         return sorted(
             entry.name
             for entry in self.path.iterdir()

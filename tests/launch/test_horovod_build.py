@@ -14,6 +14,7 @@ from launch.horovod.build import Build, BuildError, cached_wheel
 from launch.mpirun import mpirun_command
 
 
+@pytest.mark.slow  # every fast test of several ranks sums so as well
 @pytest.mark.ranks(2)
 def test_named_grouped_allreduce_sums_over_ranks():
     script = Path(__file__).with_name("allreduce_ranks.py")

@@ -1,6 +1,7 @@
 """`make setup` as a newcomer meets it: what it skips, and what it says when it cannot go on."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -63,6 +64,26 @@ def test_failed_step_is_done_again(tmp_path):
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize(
+    "chosen, wanted, unwanted",
+    [
+        ({}, ("pytest", "tensorflow-cpu"), ("tensorflow",)),
+        ({"runtime_only": True}, ("cmake", "tensorflow-cpu"), ("pytest", "tensorflow")),
+        (
+            {"runtime_only": True, "gpu": True},
+            ("cmake", "tensorflow", "nvidia-nccl-cu12"),
+            ("pytest", "tensorflow-cpu"),
+        ),
+    ],
+)
+def test_requirements_are_those_of_what_was_chosen(tmp_path, monkeypatch, chosen, wanted, unwanted):
+    monkeypatch.delenv("HOROVOD_GPU_OPERATIONS", raising=False)
+    installer = Installer(project_root(), tmp_path, **chosen)
+    pinned = re.findall(r"^([\w.-]+)==", "\n".join(installer.requirements()), re.MULTILINE)
+    assert set(wanted) <= set(pinned) and not set(unwanted) & set(pinned)
+    assert installer.build.gpu_operations == ("NCCL" if "gpu" in chosen else "")
+
+
 def test_without_venv_module_says_what_to_install(tmp_path, monkeypatch):
     fake = put_python(tmp_path, "echo No module named ensurepip >&2; exit 1")
     monkeypatch.setattr(sys, "executable", str(fake))
@@ -120,7 +141,7 @@ def test_missing_argument_is_a_usage_error(arguments, message):
 
 def make(*arguments):
     """Runs make in the checkout, as from a plain shell rather than from `make test`."""
-    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "ARGS")
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],

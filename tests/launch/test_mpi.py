@@ -30,13 +30,21 @@ def test_system_open_mpi_is_taken(tmp_path, monkeypatch):
     )
 
 
+def test_system_open_mpi_5_is_taken(tmp_path, monkeypatch):
+    for name, output in (("mpirun", "mpirun (Open MPI) 5.0.11"), ("mpicxx", "/usr/lib")):
+        put_program(tmp_path / "bin", name, output)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    found = system_mpi(without=tmp_path / "venv")
+    assert found is not None and (found.version, found.major) == ("5.0.11", 5)
+
+
 @pytest.mark.parametrize(
     ("mpirun", "wrapper", "reason"),
     [
         (None, "", "no mpirun"),
         (DEBIAN, None, "mpirun, but nothing to compile against"),
         ("HYDRA build details:\n    Version: 4.0.2", "", "MPICH has other options"),
-        ("mpirun (Open MPI) 5.0.3", "", "Open MPI 5 has other options"),
+        ("mpirun (Open MPI) 3.1.6", "", "Open MPI 3 has other options"),
     ],
 )
 def test_unusable_system_mpi_is_left_alone(tmp_path, monkeypatch, mpirun, wrapper, reason):

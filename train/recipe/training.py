@@ -64,8 +64,10 @@ class Training:
     verify_order_every: int = 100
     """Steps between proofs that the ranks fed the rows that the order says; 0 for never."""
 
-    wire: Literal["float32", "float16"] = "float32"
-    """Of gradients between ranks; float16 halves the traffic and rounds."""
+    wire: Literal["float32", "float16", "adasum"] = "float32"
+    """How gradients are summed over ranks; float16 halves the traffic and rounds. adasum, an
+    experiment, does not sum: where ranks agree it takes their mean, where they are at right angles
+    their sum. It needs 2, 4, 8, ... ranks, and trains another model for each number of them."""
 
     max_skipped_steps: int = 0
     """Updates in a row that may be left out because their gradient is not finite, beyond what a

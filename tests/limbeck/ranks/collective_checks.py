@@ -72,6 +72,27 @@ def float16_wire(world: ranks.World) -> None:
         assert np.isfinite(got.numpy()).tolist() == [True, False]
 
 
+def adasum(world: ranks.World) -> None:
+    """Two ranks' tensors against the formula in float64; each tensor has factors of its own."""
+    import numpy as np
+    import tensorflow as tf
+
+    combine = tf.function(lambda tensors: ranks.adasum_group(tensors, name="adasum"))
+    rng = np.random.default_rng(0)  # the same on every rank
+    pairs = [rng.standard_normal((2, *shape)) for shape in ((3,), (50, 7), (200_000,))]
+    pairs.append(np.array([[1.0, 0.0], [0.0, 2.0]]))  # at right angles: the sum
+    pairs.append(np.array([[1.0, 2.0], [1.0, 2.0]]))  # the same: the mean
+    pairs.append(np.array([[0.0, 0.0], [1.0, 2.0]]))  # one is nothing: the other
+    for _ in range(2):
+        got = combine([tf.constant(pair[world.rank], tf.float32) for pair in pairs])
+        for (g, h), combined in zip(pairs, got, strict=True):
+            dot, norms = (g * h).sum(), ((g * g).sum() or 1.0, (h * h).sum())
+            expected = (1 - dot / (2 * norms[0])) * g + (1 - dot / (2 * norms[1])) * h
+            np.testing.assert_allclose(combined, expected, rtol=1e-5, atol=1e-6)
+            assert len(set(ranks.gather_bytes(combined.numpy().tobytes()))) == 1
+    sys.stdout.write(f"rank {world.rank} of {world.size} agrees\n")
+
+
 def disagreement(world: ranks.World) -> None:
     """One rank finds a bad input before work starts."""
 

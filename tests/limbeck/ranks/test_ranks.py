@@ -21,6 +21,14 @@ def test_collectives_give_every_rank_the_same(mpirun):
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.ranks(2)
+def test_adasum_is_its_formula(mpirun):
+    done = mpirun(2, [CHECKS, "adasum"])
+    assert done.stdout.count("of 2 agrees") == 2
+
+
+@pytest.mark.slow  # tests/train/test_bad_input.py has it in a run
 @pytest.mark.ranks(2)
 def test_bad_input_of_one_rank_is_one_line_and_exit_code_2(mpirun):
     done = mpirun(2, [CHECKS, "disagreement"], check=False)
@@ -34,7 +42,8 @@ def test_bad_input_of_one_rank_is_one_line_and_exit_code_2(mpirun):
     ("what", "line"),
     [
         ("bug", "[r1] KeyError: 'a bug'"),
-        ("failure", "[r1] check: error: damaged record"),
+        # tests/train/test_step_ranks.py has this one in a run.
+        pytest.param("failure", "[r1] check: error: damaged record", marks=pytest.mark.slow),
     ],
 )
 def test_error_of_one_rank_ends_the_run_and_is_named(mpirun, what, line):
