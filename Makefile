@@ -45,7 +45,7 @@ demo-long: setup  ## the demo at a larger size, for a better student
 	@$(BIN)/python -m launch.demo --long $(ARGS)
 
 test: setup  ## run the fast tests
-	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile --session-timeout=$(FAST_LIMIT_S) $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --session-timeout=$(FAST_LIMIT_S) $(ARGS)
 
 test-all: setup  ## run every test, the slow ones too
 	@$(BIN)/python -m pytest --session-timeout=$(FULL_LIMIT_S) $(ARGS)

@@ -5,6 +5,8 @@ own. Importing TensorFlow costs about 5 s a process, so such a test puts several
 launch.
 """
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -23,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Before any test imports TensorFlow; processes that tests start inherit it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# Test files run side by side: threads of their own would only wait for each other's cores.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Mpirun = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -56,6 +61,26 @@ def process_environment(*, threads: int, extra: Mapping[str, str] | None = None)
         "PYTHONPATH": str(ROOT),
         **(extra or {}),
     }
+
+
+def run_inside(
+    start: Callable[[], object], module: str, *arguments: object
+) -> subprocess.CompletedProcess[str]:
+    """Calls `start`, what `python -m MODULE ARGUMENTS` comes to, in this process.
+
+    A process of its own costs a second, and 5 s with TensorFlow; a command that is run as one
+    somewhere need not be so in every test of its answers.
+    """
+    line, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
+    argv, sys.argv, code = sys.argv, [module, *line], 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            start()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        sys.argv = argv
+    return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from limbeck.records.documents import document_row, documents_layout
 from limbeck.records.keys import make_key, shard_of
 from limbeck.records.writer import DatasetWriter
 from limbeck.tokens import SPECIAL_TOKENS
+from tests.conftest import run_inside
 
 ARTICLES = {
     "Lighthouse": """{{Short description|Tower with a light}}
@@ -276,6 +277,18 @@ def _run(module: str, *arguments: object, timeout: float = 200, **environment: s
 def run() -> Callable[..., Done]:
     """Runs `python -m MODULE ARGUMENTS` as a user would; keywords are its environment."""
     return _run
+
+
+@pytest.fixture(scope="session")
+def inside() -> Callable[..., Done]:
+    """Runs the same in this process, which has imported Beam already: for what runs no pipeline."""
+    from beam_pipelines.command import run_module
+
+    def run(module: str, *arguments: object) -> Done:
+        done = run_inside(lambda: run_module(module), module, *arguments)
+        return Done(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -229,7 +229,7 @@ def dated(page, timestamp):
     return page.replace("<revision>", f"<revision><timestamp>{timestamp}</timestamp>")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_latest_of_duplicates_is_kept_and_the_others_counted(
     page_xml, export_xml, tmp_path, workers
 ):
@@ -286,9 +286,10 @@ def test_memory_limit_page_of_50_megabytes_is_a_dead_letter(page_xml, export_xml
 
 
 @pytest.mark.parametrize("content", [b"", b"no dump", b"<html/>"])
-def test_file_that_is_no_dump_is_a_usage_error(tmp_path, run, content):
+def test_file_that_is_no_dump_is_a_usage_error(tmp_path, inside, content):
     (tmp_path / "x.xml").write_bytes(content)
-    done = run("beam_pipelines.wikipedia", "--dump", tmp_path / "x.xml", "--out", tmp_path / "out")
+    arguments = ("--dump", tmp_path / "x.xml", "--out", tmp_path / "out")
+    done = inside("beam_pipelines.wikipedia", *arguments)
     assert done.code == 2 and str(tmp_path / "x.xml") in done.err and done.err.count("\n") == 1
 
 

@@ -127,7 +127,7 @@ def test_golden_shards_freeze_the_bytes_of_every_kind(settings, tmp_path, name):
     assert hashlib.sha256(" ".join(shards).encode()).hexdigest()[:16] == GOLDEN[name]
 
 
-@pytest.mark.parametrize("name", ["mlm", "clm-full"])
+@pytest.mark.parametrize("name", ["mlm", pytest.param("clm-full", marks=pytest.mark.slow)])
 def test_rows_across_documents_do_not_depend_on_the_workers(settings, tmp_path, tree, name):
     examples(settings(tmp_path / "a", name))
     expected = tree(tmp_path / "a")

@@ -240,7 +240,7 @@ def test_impossible_options_are_refused(settings, tmp_path, change, message):
         examples(settings(tmp_path / "out", **change))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_damaged_documents_are_one_error_that_names_the_file(
     settings, documents, tmp_path, workers
 ):

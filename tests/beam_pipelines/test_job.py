@@ -126,7 +126,7 @@ def test_two_commands_at_once_leave_one_good_dataset(tmp_path, small_dump):
     assert subprocess.run(verify, stdout=subprocess.DEVNULL).returncode == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_too_many_dead_letters_stop_the_run(tmp_path, workers):
     with pytest.raises(LimbeckError, match=r"3 dead letters \(3 odd\), such as .*limit|is 2"):
         run(tmp_path / "out", range(40), max_dead_letters=2, workers=workers)

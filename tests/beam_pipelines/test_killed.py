@@ -39,7 +39,7 @@ def wait_for(path, process, timeout_s=60):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_wikipedia_killed_while_it_writes_goes_on_to_the_same_bytes(
     run, small_dump, tmp_path, tree, workers
 ):
@@ -70,7 +70,7 @@ def test_examples_killed_at_random_moments_end_in_the_same_bytes(
     whole_s = time.monotonic() - started
     out = tmp_path / "killed"
     moments = random.Random(1)
-    for _ in range(4):
+    for _ in range(2):
         process = start(module, *arguments, "--out", out)
         try:
             process.wait(timeout=moments.uniform(0.3, 1.0) * whole_s)

@@ -36,7 +36,7 @@ def settings(dump, out, **options):
     return WikipediaSettings(dump=(str(dump),), out=str(out), num_shards=2, **options)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_remote_dump_gives_the_same_documents(bucket, parts, tmp_path, monkeypatch, workers):
     monkeypatch.setattr(dumps, "MOST_SPLIT_BYTES", 50_000)
     monkeypatch.setattr(dumps, "LEAST_SPLIT_BYTES", 1)

@@ -139,6 +139,22 @@ def blocking(tmp_path, *names):
     return {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
 
 
+# Runs commands one after the other; prints exit code and errors of each.
+ONE_BY_ONE = """
+import contextlib, io, json, sys
+from extract.__main__ import main
+ended = []
+for line in json.load(sys.stdin):
+    sys.argv, err = ["extract", *line], io.StringIO()
+    with contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            ended.append((end.code, err.getvalue()))
+print(json.dumps(ended))
+"""
+
+
 def test_pytorch_teacher_runs_without_tensorflow(
     recipe, examples_dir, teacher_dir, tmp_path, labels
 ):
@@ -173,11 +189,22 @@ def test_wrong_backends_are_usage_errors_before_any_framework(
         (other, ("--backend", "keras"), "model_type is 'deberta-v2'"),
         (tmp_path / "none", (), "none: no such teacher"),
     )
-    for teacher, options, message in cases:
+    out = tmp_path / "out"
+    lines = [
+        ["run", recipe, "--examples", examples_dir, "--teacher", teacher, "--out", out, *options]
+        for teacher, options, _ in cases
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_BY_ONE],
+        input=json.dumps([list(map(str, line)) for line in lines]),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    for (code, error), (_, _, message) in zip(json.loads(done.stdout), cases, strict=True):
         with subtests.test(message=message):
-            out = tmp_path / "out"
-            result = command(recipe, examples_dir, teacher, out, *options, **environment)
-            assert result.returncode == 2, result.stderr
-            (line,) = result.stderr.splitlines()
-            assert message in line
-            assert not out.exists()
+            (line,) = error.splitlines()
+            assert code == 2 and message in line
+    assert not out.exists()

@@ -1,5 +1,6 @@
 """The command as a user runs it: exit codes, one line per error, kills."""
 
+import json
 import os
 import resource
 import shutil
@@ -10,6 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+from extract.__main__ import main
+from tests.conftest import run_inside
 
 RECIPE = """\
 families:
@@ -30,6 +34,11 @@ def command(*arguments, **options):
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         **options,
     )
+
+
+def inside(*arguments):
+    """The same in this process: for what is refused before any work, and what asks no teacher."""
+    return run_inside(main, "extract", *arguments)
 
 
 def run_arguments(recipe, examples_dir, teacher_dir, out):
@@ -89,7 +98,7 @@ def test_run_prints_sizes_before_and_after(finished):
 
 def test_set_replaces_a_value_of_the_recipe(finished, recipe, examples_dir, teacher_dir):
     arguments = run_arguments(recipe, examples_dir, teacher_dir, finished[0])
-    result = command(*arguments, "--set", "families.sparse.k=6")
+    result = inside(*arguments, "--set", "families.sparse.k=6")
     line = error_line(result, 2)
     assert line.startswith("extract run: error: ") and "settings.signal.k is 5 there and 6" in line
 
@@ -99,7 +108,7 @@ def test_mistake_that_shows_only_against_the_teacher_names_the_recipes_line(
 ):
     recipe.write_text(RECIPE.replace("layer: 1", "layer: 99"))
     out = tmp_path / "out"
-    line = error_line(command(*run_arguments(recipe, examples_dir, teacher_dir, out)), 2)
+    line = error_line(inside(*run_arguments(recipe, examples_dir, teacher_dir, out)), 2)
     assert line.startswith(f"extract run: error: {recipe}:3: families.hidden"), line
     assert "99" in line and not out.exists()
 
@@ -182,7 +191,7 @@ def test_bad_input_is_refused_before_any_work(
             out = tmp_path / "out"
             arguments = run_arguments(**{**good, **changes}, out=out)
             sets = [part for a in assignments for part in ("--set", a)]
-            assert message in error_line(command(*arguments, *sets), 2)
+            assert message in error_line(inside(*arguments, *sets), 2)
             assert not out.exists()
 
 
@@ -191,8 +200,6 @@ def test_sequences_longer_than_the_teachers_positions_are_refused(
 ):
     short = tmp_path / "short-teacher"
     shutil.copytree(teacher_dir, short)
-    import json
-
     from safetensors.numpy import load_file, save_file
 
     config = json.loads((short / "config.json").read_text())
@@ -202,7 +209,7 @@ def test_sequences_longer_than_the_teachers_positions_are_refused(
     (name,) = (n for n in tensors if n.endswith("position_embeddings.weight"))
     tensors[name] = tensors[name][:16].copy()
     save_file(tensors, str(short / "model.safetensors"), metadata={"format": "pt"})
-    result = command(*run_arguments(recipe, examples_dir, short, tmp_path / "out"))
+    result = inside(*run_arguments(recipe, examples_dir, short, tmp_path / "out"))
     line = error_line(result, 2)
     assert "tokens, but the teacher" in line and "has 16 positions" in line
 
@@ -219,7 +226,7 @@ def test_family_of_another_teacher_needs_another_out(
     tensors[name] = tensors[name] + 1
     save_file(tensors, str(other / "model.safetensors"), metadata={"format": "pt"})
     (tmp_path / "new.yaml").write_text("families:\n  fresh: {kind: sparse, k: 2}\n")
-    result = command(*run_arguments(tmp_path / "new.yaml", examples_dir, other, finished[0]))
+    result = inside(*run_arguments(tmp_path / "new.yaml", examples_dir, other, finished[0]))
     assert "holds labels of another teacher" in error_line(result, 2)
     assert not (finished[0] / "fresh").exists()
 
@@ -234,7 +241,7 @@ def test_inspect_prints_manifest_size_and_codec_error(finished, examples_dir, te
 
 
 def test_inspect_of_something_else_is_a_usage_error(tmp_path):
-    assert "no manifest.json" in error_line(command("inspect", tmp_path), 2)
+    assert "no manifest.json" in error_line(inside("inspect", tmp_path), 2)
 
 
 def test_dry_run_prints_an_estimate_and_writes_nothing(recipe, examples_dir, teacher_dir, tmp_path):
@@ -251,13 +258,13 @@ def test_dry_run_prints_an_estimate_and_writes_nothing(recipe, examples_dir, tea
 
 def test_token_budget_replaces_that_of_the_recipe(finished, recipe, examples_dir, teacher_dir):
     arguments = run_arguments(recipe, examples_dir, teacher_dir, finished[0])
-    line = error_line(command(*arguments, "--token-budget", "48"), 2)
+    line = error_line(inside(*arguments, "--token-budget", "48"), 2)
     assert "settings.batch_tokens is 96 there and 48 here" in line
 
 
 def test_worker_that_is_no_number_is_a_usage_error(recipe, examples_dir, teacher_dir, tmp_path):
     arguments = run_arguments(recipe, examples_dir, teacher_dir, tmp_path / "out")
-    line = error_line(command(*arguments, "--worker", "2/2"), 2)
+    line = error_line(inside(*arguments, "--worker", "2/2"), 2)
     assert line.startswith("extract run: error: --worker 2/2: ")
     assert not (tmp_path / "out").exists()
 
@@ -266,12 +273,12 @@ def test_worker_that_is_no_number_is_a_usage_error(recipe, examples_dir, teacher
     "arguments", [["--help"], ["run", "--help"], ["inspect", "--help"], ["derive", "--help"]]
 )
 def test_help_exits_zero(arguments):
-    result = command(*arguments)
+    result = inside(*arguments)
     assert result.returncode == 0 and "extract" in result.stdout
 
 
 def test_version_is_printed():
     from limbeck import __version__
 
-    result = command("--version")
+    result = inside("--version")
     assert result.returncode == 0 and result.stdout == f"extract (limbeck {__version__})\n"

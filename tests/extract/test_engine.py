@@ -17,6 +17,7 @@ from limbeck.records.dataset import check_rows_match, open_dataset
 from limbeck.records.examples import kind_layout
 from limbeck.records.keys import chosen, shards_of
 from limbeck.records.writer import DatasetWriter
+from limbeck.runs import read_heartbeats
 
 # n rows, V vocabulary 97, D hidden 16
 FAMILIES = {
@@ -238,7 +239,7 @@ def test_dry_run_estimates_and_writes_nothing(examples_dir, numpy_teacher, tmp_p
 
 
 def test_metrics_file_holds_what_the_progress_shows(labels):
-    (path,) = (labels[0] / "metrics").iterdir()
+    (path,) = (labels[0] / "metrics").glob("*.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["event"] for line in lines] == ["start", "end"]
     last = lines[-1]
@@ -247,6 +248,12 @@ def test_metrics_file_holds_what_the_progress_shows(labels):
         p.stat().st_size for p in labels[0].rglob("*") if p.suffix in (".tfrecord", ".index")
     )
     assert last["tokens_per_s"] > 0 and last["bytes_per_s"] > 0
+
+
+def test_worker_beats_for_a_supervisor(labels):
+    beat = read_heartbeats(labels[0] / "metrics")[0]
+    assert (beat["step"], beat["ended"]) == (3, True)  # shards
+    assert beat["beats"] > 3  # batches too
 
 
 def test_long_run_says_how_much_of_the_bare_forward_it_reaches(

@@ -200,5 +200,5 @@ def test_mpirun_starts_workers_that_share_the_shards(settings, whole, tmp_path):
     assert done.returncode == 0, done.stderr
     out = Path(settings.out)
     assert files(out) == files(whole)
-    metrics = sorted(path.name for path in (out / "metrics").iterdir())
+    metrics = sorted(path.name for path in (out / "metrics").glob("*.jsonl"))
     assert metrics == ["worker-0-of-2.jsonl", "worker-1-of-2.jsonl"]

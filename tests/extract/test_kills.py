@@ -138,7 +138,14 @@ def records_server():
     server.close()
 
 
-@pytest.mark.parametrize("count, num_kills", [(1, 3), (2, 4), (4, 5)])
+@pytest.mark.parametrize(
+    "count, num_kills",
+    [
+        pytest.param(1, 3, marks=pytest.mark.slow),
+        (2, 4),
+        pytest.param(4, 5, marks=pytest.mark.slow),
+    ],
+)
 def test_workers_killed_while_writing_end_in_the_same_bytes(
     records_server, tmp_path, count, num_kills
 ):

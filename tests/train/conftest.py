@@ -8,6 +8,7 @@ no mask at all.
 import functools
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -28,12 +29,15 @@ from limbeck.records.keys import chosen, input_digest, key_rows, make_key, shard
 from limbeck.records.layout import Layout
 from limbeck.records.writer import DatasetWriter
 from limbeck.tokens import SPECIAL_TOKENS, WordPiece
+from tests.conftest import run_inside
 
 V, S, P = 50, 16, 4  # vocabulary, token slots, slots for masked positions
 CLS, SEP, MASK = 2, 3, 4
 WORDS = [*SPECIAL_TOKENS, *(f"a{i}" for i in range(len(SPECIAL_TOKENS), V))]  # id 5 is a5, ...
 TEACHER_DIM = 12
 
+# Without dropout, whose graph takes as long to build as all the rest: a test of dropout, or of the
+# state that it leaves to a resumed run, adds DROPOUT.
 ARCHITECTURE = {
     "vocab_size": V,
     "num_layers": 1,
@@ -41,7 +45,10 @@ ARCHITECTURE = {
     "num_heads": 2,
     "intermediate_dim": 16,
     "max_positions": S,
+    "hidden_dropout": 0.0,
+    "attention_dropout": 0.0,
 }
+DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
 
 
 @functools.cache
@@ -274,6 +281,11 @@ class Toy:
         data = {"examples": str(self.root / "examples"), "labels": labels}
         return self.recipe(**{"objective": objective, "data": data, **changes})
 
+    def dropping(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """The recipe with dropout in its student."""
+        shape = {**plain["model"]["architecture"], **DROPOUT}
+        return {**plain, "model": {**plain["model"], "architecture": shape}}
+
     def all_families(self, **options: Any) -> Path:
         """Examples, a sparse family and a hidden one."""
         examples = self.examples(**options)
@@ -333,5 +345,22 @@ def command() -> Train:
             text=True,
             timeout=timeout_s,
         )
+
+    return run
+
+
+@pytest.fixture
+def inside(deterministic: None, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Runs `python -m train ARGUMENTS` in this process; returns what came of it."""
+    from limbeck import ranks
+
+    # Threads are set once a process, before TensorFlow computes; here it has computed already.
+    monkeypatch.setattr(ranks, "init", ranks.World)
+
+    def start() -> None:
+        runpy.run_module("train", run_name="__main__")
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return run_inside(start, "train", *arguments)
 
     return run

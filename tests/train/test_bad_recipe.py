@@ -3,6 +3,7 @@
 All of it is found before TensorFlow is loaded, so nothing is on a device yet.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -45,15 +46,22 @@ training:
   steps: 6
 """
 
-# Runs the command in a process where nobody may import TensorFlow.
+# Runs commands one after the other in a process where nobody may import TensorFlow.
 WITHOUT = """\
-import sys
+import contextlib, io, json, sys
 for name in ("tensorflow", "keras", "horovod"):
     sys.modules[name] = None
-sys.argv[0] = "train"
 from limbeck.config.command import dispatch
 from train.commands import VERBS
-dispatch("train", VERBS)
+ended = []
+for line in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            dispatch("train", VERBS, line)
+        except SystemExit as end:
+            ended.append((end.code, out.getvalue(), err.getvalue()))
+print(json.dumps(ended))
 """
 
 
@@ -65,25 +73,36 @@ def place(shared_toy):
     return root
 
 
-def refused(place, text, *arguments):
-    """The one line of a command that refuses the recipe; and the line of the mark."""
-    path = place / "recipe.yaml"
-    path.write_text(text.replace("ROOT", str(place)))
+def refusals(place, asked):
+    """What one process says to all that is asked: name -> text of a recipe, and arguments.
+
+    Returns the one line that refuses each, and the lines of its marks.
+    """
+    argv = []
+    for number, (text, *arguments) in enumerate(asked.values()):
+        path = place / f"recipe-{number}.yaml"
+        path.write_text(text.replace("ROOT", str(place)))
+        argv.append(["run", str(path), "--run-dir", str(place / "run"), *arguments])
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, "run", str(path), "--run-dir", str(place / "run")]
-        + list(arguments),
+        [sys.executable, "-c", WITHOUT],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        input=json.dumps(argv),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1 and not done.stdout, done.stderr
-    assert not (place / "run").exists()
-    marked = [n for n, line in enumerate(text.splitlines(), 1) if "# here" in line]
-    return lines[0], marked
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for (name, (text, *_)), line, ended in zip(
+        asked.items(), argv, json.loads(done.stdout), strict=True
+    ):
+        code, said, error = ended
+        assert code == 2 and not said and len(error.splitlines()) == 1, (name, error)
+        assert not (place / "run").exists()
+        marked = [n for n, line in enumerate(text.splitlines(), 1) if "# here" in line]
+        found[name] = error.strip().replace(f"train run: error: {line[1]}:", "RECIPE:"), marked
+    return found
 
 
 CASES = {
@@ -128,39 +147,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_bad_recipe_is_refused_with_its_line_and_without_tensorflow(place, name):
-    old, new, message = CASES[name]
-    assert RECIPE.count(old) == 1
-    line, marked = refused(place, RECIPE.replace(old, new))
-    assert line.startswith(f"train run: error: {place / 'recipe.yaml'}:{marked[0]}: "), line
-    assert message in line
-
-
-def test_kind_of_term_and_family_that_do_not_fit_are_refused_with_their_line(place):
-    text = RECIPE.replace("  signal: top", "  signal: states  # here")
-    text = text.replace("  signal: states\n", "  signal: top\n")
-    line, marked = refused(place, text)
-    where = {f"{place / 'recipe.yaml'}:{n}: " for n in (17, marked[0])}
-    assert any(line.startswith(f"train run: error: {place}") for place in where), line
-
-
-def test_heads_of_relations_that_do_not_divide_are_refused_with_their_line(place):
-    pytest.importorskip("train.recipe.terms.relations")
-    from train.recipe.term import _registered
-
-    names = [name for name in _registered if "relation" in name]
-    text = RECIPE.replace("- loss: hidden_mse", f"- loss: {names[0]}")
-    text = text.replace("  projection: linear\n", "  relation_heads: 3  # here\n")
-    line, _ = refused(place, text)
-    assert line.startswith(f"train run: error: {place / 'recipe.yaml'}:2"), line
-
-
-def test_override_is_the_place_of_its_mistake(place):
-    line, _ = refused(place, RECIPE, "--set", "objective.1.student_layer=9")
-    assert line.startswith("train run: error: --set objective.1.student_layer=9: objective[1].stu")
-
-
+FAMILY_OF_ANOTHER_KIND = RECIPE.replace("  signal: top", "  signal: states  # here")
 STAGES = """\
 stages:
 - name: first
@@ -173,9 +160,49 @@ stages:
     student_layer: 9  # here
     projection: linear
 """
+OTHERS = {
+    "kind": (FAMILY_OF_ANOTHER_KIND.replace("  signal: states\n", "  signal: top\n"),),
+    "relations": (
+        RECIPE.replace("- loss: hidden_mse", "- loss: relations").replace(
+            "  projection: linear\n", "  relation_heads: 3  # here\n"
+        ),
+    ),
+    "override": (RECIPE, "--set", "objective.1.student_layer=9"),
+    "stage": (RECIPE.replace("  steps: 6\n", "") + STAGES,),
+}
 
 
-def test_mistake_in_a_later_stage_is_refused_before_the_first(place):
-    text = RECIPE.replace("  steps: 6\n", "") + STAGES
-    line, marked = refused(place, text)
-    assert line.startswith(f"train run: error: {place / 'recipe.yaml'}:{marked[0]}: objective[0].")
+@pytest.fixture(scope="module")
+def said(place):
+    """The answer to every recipe of this file, and the lines of its marks."""
+    asked = {name: (RECIPE.replace(old, new),) for name, (old, new, _) in CASES.items()}
+    return refusals(place, {**asked, **OTHERS})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_recipe_is_refused_with_its_line_and_without_tensorflow(said, name):
+    old, _, message = CASES[name]
+    assert RECIPE.count(old) == 1
+    line, marked = said[name]
+    assert line.startswith(f"RECIPE:{marked[0]}: "), line
+    assert message in line
+
+
+def test_kind_of_term_and_family_that_do_not_fit_are_refused_with_their_line(said):
+    line, marked = said["kind"]
+    assert line.startswith((f"RECIPE:{marked[0]}: ", "RECIPE:17: ")), line
+
+
+def test_heads_of_relations_that_do_not_divide_are_refused_with_their_line(said):
+    line, _ = said["relations"]
+    assert line.startswith("RECIPE:2"), line
+
+
+def test_override_is_the_place_of_its_mistake(said):
+    line, _ = said["override"]
+    assert line.startswith("train run: error: --set objective.1.student_layer=9: objective[1].stu")
+
+
+def test_mistake_in_a_later_stage_is_refused_before_the_first(said):
+    line, marked = said["stage"]
+    assert line.startswith(f"RECIPE:{marked[0]}: objective[0]."), line

@@ -73,12 +73,13 @@ def spread(registry):
 class Setup:
     """One process' parts of a run on the toy data."""
 
-    def __init__(self, toy, objective, *, micro_batch=None, world=None):
+    def __init__(self, toy, objective, *, micro_batch=None, dropout=False):
         training = {"micro_batch": micro_batch, "global_batch": 7}
         plain = toy.recipe(objective=objective, training=training)
+        plain = toy.dropping(plain) if dropout else plain
         inputs = open_inputs(yaml_file.from_plain(Recipe, plain, "recipe"))
         self.objective = bind(inputs.recipe.objective, inputs.families, inputs.student)
-        self.source = inputs.source(world or World(), self.objective.lists)
+        self.source = inputs.source(World(), self.objective.lists)
         self.student = build_student(inputs)
         self.example = self.source.read(self.source.global_rows(0)).micro[0]
         self.step = TrainStep(
@@ -120,23 +121,8 @@ OBJECTIVE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def still(shared_toy):
-    """The toy without dropout, so that NumPy can follow."""
-    plain = shared_toy.recipe()["model"]["architecture"]
-    model = {"architecture": {**plain, "hidden_dropout": 0.0, "attention_dropout": 0.0}}
-
-    class Still:
-        root = shared_toy.root
-
-        def recipe(self, **changes):
-            return shared_toy.recipe(model=model, **changes)
-
-    return Still()
-
-
-def test_statistics_of_the_whole_batch_settle_each_term_in_its_order(still, spread):
-    setup = Setup(still, OBJECTIVE)
+def test_statistics_of_the_whole_batch_settle_each_term_in_its_order(shared_toy, spread):
+    setup = Setup(shared_toy, OBJECTIVE)
     counts, settled, found = setup.at(7)
     states = setup.states(7)
     assert counts[[0, 2]].tolist() == [len(states["all"]), len(states["first"])]
@@ -147,8 +133,8 @@ def test_statistics_of_the_whole_batch_settle_each_term_in_its_order(still, spre
         np.testing.assert_allclose(found.sums[place], ((states[name] - mean) ** 2).sum(), rtol=1e-5)
 
 
-def test_no_gradient_flows_through_what_was_settled(still, spread):
-    setup = Setup(still, [OBJECTIVE[0]])
+def test_no_gradient_flows_through_what_was_settled(shared_toy, spread):
+    setup = Setup(shared_toy, [OBJECTIVE[0]])
     _, settled, _ = setup.at(7)
     batch = setup.source.read(setup.source.global_rows(7))
     micro = to_tensors(batch.micro[0])
@@ -164,7 +150,7 @@ def test_no_gradient_flows_through_what_was_settled(still, spread):
 
 def test_statistics_see_the_dropout_of_the_gradients(shared_toy, spread):
     """The mean of just those states whose gradients are taken, and of no other step's."""
-    setup = Setup(shared_toy, [OBJECTIVE[0]])
+    setup = Setup(shared_toy, [OBJECTIVE[0]], dropout=True)
     _, (settled,), _ = setup.at(7)
     micro = to_tensors(setup.source.read(setup.source.global_rows(7)).micro[0])
     real = micro["attention_mask"].numpy().astype(bool)
@@ -179,13 +165,11 @@ def test_statistics_see_the_dropout_of_the_gradients(shared_toy, spread):
     assert np.abs(settled - means[6]).max() > 1e-2
 
 
-@pytest.mark.parametrize("micro_batch", [1, 3])
-def test_cut_of_the_batch_changes_nothing_for_a_term_of_reach_batch(
-    shared_toy, spread, micro_batch
-):
+def test_cut_of_the_batch_changes_nothing_for_a_term_of_reach_batch(shared_toy, spread):
     """With dropout on; 1e-6 of the largest component, as for additive terms."""
-    counts, settled, whole = Setup(shared_toy, OBJECTIVE).at(7)
-    parts_counts, parts_settled, parts = Setup(shared_toy, OBJECTIVE, micro_batch=micro_batch).at(7)
+    counts, settled, whole = Setup(shared_toy, OBJECTIVE, dropout=True).at(7)
+    parts = Setup(shared_toy, OBJECTIVE, micro_batch=3, dropout=True)  # 3 + 3 + 1 rows
+    parts_counts, parts_settled, parts = parts.at(7)
     np.testing.assert_array_equal(counts, parts_counts)
     for one, other in zip(settled, parts_settled, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)

@@ -1,4 +1,4 @@
-"""`python -m train ...` as processes: help, mistakes and their one line, a whole tour."""
+"""`python -m train ...`: help, mistakes and their one line, a whole tour in processes."""
 
 import json
 import os
@@ -20,15 +20,15 @@ def refused(done):
     return lines[0]
 
 
-def test_help_and_version(command):
+def test_help_and_version(command, inside):
     listing = command("--help")
     assert listing.returncode == 0
     for verb in ("run", "evaluate", "predict", "export", "report"):
         assert verb in listing.stdout
-        details = command(verb, "--help")
+        details = inside(verb, "--help")
         assert details.returncode == 0 and f"python -m train {verb}" in details.stdout
-    assert "limbeck" in command("--version").stdout
-    assert command().returncode == 2
+    assert "limbeck" in inside("--version").stdout
+    assert inside().returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -38,32 +38,32 @@ def test_help_and_version(command):
         ('"seed": 3,', '"seed": 3,\n "seed": 4,', "'seed'"),
     ],
 )
-def test_unknown_or_double_key_is_named_with_its_line(shared_toy, command, old, new, message):
+def test_unknown_or_double_key_is_named_with_its_line(shared_toy, inside, old, new, message):
     text = json.dumps(shared_toy.recipe(), indent=1)
     assert old in text
     path = shared_toy.root / "bad.yaml"
     path.write_text(text.replace(old, new))
-    line = refused(command("run", path, "--run-dir", shared_toy.root / "bad"))
+    line = refused(inside("run", path, "--run-dir", shared_toy.root / "bad"))
     where = path.read_text()[: path.read_text().index(new)].count("\n") + 1
     where += new.count("\n")
     assert line.startswith(f"train run: error: {path}:{where}: ") and message in line
 
 
-def test_mistakes_are_one_line_and_exit_code_2(shared_toy, command):
+def test_mistakes_are_one_line_and_exit_code_2(shared_toy, inside):
     root = shared_toy.root
     lost = str(root / "lost")
     recipe = shared_toy.distil()
     recipe["data"]["labels"]["top"] = lost
-    line = refused(command("run", shared_toy.write(recipe), "--run-dir", root / "a"))
+    line = refused(inside("run", shared_toy.write(recipe), "--run-dir", root / "a"))
     assert f"{lost}: no such directory" in line
-    line = refused(command("run", lost, "--run-dir", root / "a"))
+    line = refused(inside("run", lost, "--run-dir", root / "a"))
     assert f"{lost}: No such file" in line
     plain = shared_toy.write(shared_toy.recipe())
-    line = refused(command("run", plain, "--run-dir", root / "a", "--set", "training.steps=0"))
+    line = refused(inside("run", plain, "--run-dir", root / "a", "--set", "training.steps=0"))
     assert "steps is 0" in line
-    line = refused(command("run", plain, "--run-dir", root / "examples"))
+    line = refused(inside("run", plain, "--run-dir", root / "examples"))
     assert "choose another" in line
-    line = refused(command("run", plain, "--run-dir", plain))
+    line = refused(inside("run", plain, "--run-dir", plain))
     assert str(plain) in line
     for arguments, message in (
         (["evaluate", "unigram", "--examples", lost], "go together"),
@@ -76,11 +76,11 @@ def test_mistakes_are_one_line_and_exit_code_2(shared_toy, command):
         (["predict", root, "a [MASK]", "--json", root], "is a directory"),
         (["export", lost, "--out", root / "student"], f"{lost}: no such directory"),
     ):
-        assert message in refused(command(*arguments))
+        assert message in refused(inside(*arguments))
     assert not (root / "a").exists()
 
 
-def test_other_recipe_for_the_same_directory_is_refused_with_the_differences(toy, command):
+def test_other_recipe_for_the_same_directory_is_refused_with_the_differences(toy, inside):
     toy.examples()
     (toy.root / "run").mkdir()
     from limbeck.config import yaml_file
@@ -89,7 +89,7 @@ def test_other_recipe_for_the_same_directory_is_refused_with_the_differences(toy
 
     recipe = yaml_file.from_plain(Recipe, toy.recipe(), "recipe")
     RunDirectory(toy.root / "run").take(yaml_file.to_plain(recipe))
-    done = command(
+    done = inside(
         *("run", toy.write(toy.recipe()), "--run-dir", toy.root / "run"),
         *("--set", "optimizer.learning_rate=0.5", "--set", "training.steps=7"),
     )
@@ -110,7 +110,7 @@ def tour(toy):
     return toy, toy.write(plain)
 
 
-def check_numbers(root, command, said):
+def check_numbers(root, command, inside, said):
     """What a run of four steps printed is in metrics.jsonl, TensorBoard and the report."""
     lines = list(read_metrics(root / "run" / "metrics.jsonl"))
     losses = [line for line in lines if "train/loss" in line]
@@ -127,14 +127,15 @@ def check_numbers(root, command, said):
     assert cosine == pytest.approx(last["eval/cosine_states_layer1"], abs=1e-6)
     assert scores["counts"]["states_layer1"] == last["eval/count_states_layer1"]
 
-    done = command("report", root / "run")
+    done = inside("report", root / "run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].startswith("run    4/4  complete")
     page = (root / "run" / "report.html").read_text()
     assert all(f"train/loss_{name}" in page for name in ("kl", "mlm", "hidden_mse"))
 
 
-def test_run_evaluate_predict_export(tour, command):
+def test_run_evaluate_predict_export(tour, command, inside):
+    """Each verb that computes is a process once; what is asked of it again is not."""
     toy, recipe = tour
     root = toy.root
     done = command("run", recipe, "--run-dir", root / "run")
@@ -143,14 +144,14 @@ def test_run_evaluate_predict_export(tour, command):
     again = command("run", recipe, "--run-dir", root / "run")
     assert again.returncode == 0 and "complete, all 4 steps are done" in again.stdout
 
-    check_numbers(root, command, done.stdout)
+    check_numbers(root, command, inside, done.stdout)
     exported = command("export", root / "run", "--out", root / "student")
     assert exported.returncode == 0, exported.stderr
     for name in ("config.json", "model.safetensors", "vocab.txt"):
         assert (root / "student" / name).is_file()
 
     scores = [
-        command("evaluate", model, "--examples", root / "examples", "--labels", root / "top")
+        inside("evaluate", model, "--examples", root / "examples", "--labels", root / "top")
         for model in (root / "run", root / "student")
     ]
     tables = [s.stdout.splitlines()[1:] for s in scores]
@@ -163,7 +164,7 @@ def test_run_evaluate_predict_export(tour, command):
     for name in ("config.json", "model.safetensors", "vocab.txt"):
         (root / "cased" / name).symlink_to(root / "student" / name)
     (root / "cased" / settings.name).write_text(json.dumps(cased))
-    line = refused(command("evaluate", root / "cased", "--examples", root / "examples"))
+    line = refused(inside("evaluate", root / "cased", "--examples", root / "examples"))
     assert "equal ids would mean other words" in line
 
     predicted = command("predict", root / "student", "a7 a8 [MASK] a10", "--top", "3")
@@ -172,9 +173,9 @@ def test_run_evaluate_predict_export(tour, command):
     assert text == "a7 a8 [MASK] a10" and len(guesses.split()) == 6
 
 
-def test_unigram_is_evaluated_without_a_model(tour, command):
+def test_unigram_is_evaluated_without_a_model(tour, inside):
     toy, _ = tour
     examples = toy.root / "examples"
-    done = command("evaluate", "unigram", "--fit", examples, "--examples", examples)
+    done = inside("evaluate", "unigram", "--fit", examples, "--examples", examples)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("model          unigram of")

@@ -89,22 +89,24 @@ def test_result_is_the_best_checkpoint_where_that_is_kept(toy, recipe_of, listen
     assert checkpoint.load_result(directory, best=False).progressed.step == 8
 
 
-@pytest.mark.parametrize("last", [7, 8])  # before, and after the evaluation that ends the run
-def test_interrupted_run_ends_early_in_the_same_bytes(toy, recipe_of, listen, last):
+def test_interrupted_run_ends_early_in_the_same_bytes(toy, recipe_of, listen):
     recipe = recipe_of(patience=2)
     train(recipe, toy.root / "whole", say=listen.append)
-    listen.clear()
+    # Before the evaluation that ends the run, and after it.
+    for number, mark in enumerate(("step  7/", "eval  8/")):
+        listen.clear()
+        cut = toy.root / f"cut-{number}"
 
-    def die(line):
-        listen.append(line)
-        if line.startswith(f"step  {last}/") and last == 7 or line.startswith("eval  8/"):
-            raise Stop
+        def die(line, mark=mark):
+            listen.append(line)
+            if line.startswith(mark):
+                raise Stop
 
-    with pytest.raises(Stop):
-        train(recipe, toy.root / "cut", say=die)
-    assert saved(toy.root / "cut").keys() == {5}
-    result = train(recipe, toy.root / "cut", say=listen.append)
-    assert result.step == 8 and saved(toy.root / "cut") == saved(toy.root / "whole")
+        with pytest.raises(Stop):
+            train(recipe, cut, say=die)
+        assert saved(cut).keys() == {5}
+        result = train(recipe, cut, say=listen.append)
+        assert result.step == 8 and saved(cut) == saved(toy.root / "whole")
 
 
 @pytest.mark.parametrize(

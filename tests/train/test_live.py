@@ -1,80 +1,20 @@
 """A live teacher behind the interface of the store: the same loss and gradients, row by row."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from limbeck.architectures.encoder import EncoderArchitecture
-from limbeck.config import LimbeckError, UsageError, yaml_file
+from limbeck.config import UsageError, yaml_file
 from limbeck.labels import codecs
-from limbeck.labels.signals import (
-    AttentionSignal,
-    FinalSignal,
-    HiddenSignal,
-    QkvSignal,
-    RelationsSignal,
-    SparseSignal,
-    to_dict,
-)
+from limbeck.labels.signals import FinalSignal, SparseSignal, to_dict
 from limbeck.ranks import World
 from limbeck.runs import RunDirectory
-from limbeck.teachers import (
-    Items,
-    TeacherBatch,
-    TeacherOutOfMemory,
-    TeacherSource,
-    find_teacher,
-    load_teacher,
-)
-from limbeck.tokens import WordPiece
+from limbeck.teachers import Items, TeacherBatch, find_teacher, load_teacher
+from tests.train.live_teacher import SEED, SIGNALS, TERMS, V, recipe_of, source_of, write_teacher
 from train.inputs import open_inputs
-from train.live import LiveLabels
-from train.recipe import LiveTeacher, Recipe
+from train.recipe import Recipe
 from train.stream import Stream
-
-V, S, DIM, LAYERS = 50, 16, 12, 2  # of the toy examples, and of their teacher
-SEED = 3  # of the toy recipe and of the extraction: what is drawn is then the same
-
-SIGNALS = {
-    "full": FinalSignal(codec="float32"),
-    "final": FinalSignal(codec="auto"),
-    "top": SparseSignal(k=6, temperatures=(1.0, 2.0)),
-    "head": SparseSignal(threshold=0.05, temperatures=(2.0,)),
-    "sample": SparseSignal(threshold=0.1, sample=True, form="lean", temperatures=(1.0,)),
-    "states": HiddenSignal(layer=2, codec="float32"),
-    "first": HiddenSignal(layer=1, positions="first", codec="int8"),
-    "inputs": RelationsSignal(layer=2, codec="float32"),
-    "qkv": QkvSignal(layer=1, codec="float32"),
-    "maps": AttentionSignal(layer=1, codec="float32"),
-}
-HIDDEN = {"student_layer": 1, "projection": "linear"}
-TERMS = [
-    {"loss": "kl", "signal": "full", "temperature": 3.0},
-    {"loss": "soft_ce", "signal": "final"},
-    {"loss": "kl", "signal": "top", "temperature": 2.0},
-    {"loss": "kl", "signal": "head", "temperature": 2.0},
-    {"loss": "soft_ce", "signal": "sample"},
-    {"loss": "mlm"},
-    {"loss": "hidden_mse", "signal": "states", **HIDDEN},
-    {"loss": "hidden_cosine", "signal": "first", **HIDDEN},
-    {"loss": "relations", "signal": "inputs", "student_layer": 1, "relation_heads": 4},
-    {"loss": "minilm_v1", "signal": "qkv", "attention_signal": "maps", "student_layer": 1},
-    {"loss": "tinybert_attention", "signal": "qkv", "student_layer": 1},
-]
-
-
-def write_teacher(folder: Path, vocabulary: Path, **shape) -> str:
-    from limbeck.models.masked_lm import build_masked_lm
-    from limbeck.weights.hf import export_hf
-
-    sizes = {"vocab_size": V, "num_layers": LAYERS, "hidden_dim": DIM, "max_positions": S, **shape}
-    architecture = EncoderArchitecture(
-        num_heads=2, intermediate_dim=24, initializer_range=0.4, **sizes
-    )
-    export_hf(build_masked_lm(architecture, seed=5), str(folder), tokenizer=WordPiece(vocabulary))
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -95,29 +35,6 @@ def labelled(shared_toy):
     )
     yield shared_toy, folder
     config.disable_op_determinism()
-
-
-def recipe_of(toy, *, teacher=None, objective=TERMS, settings=None, **data) -> Recipe:
-    """A recipe on the stored families, or on a live teacher."""
-    fields = ("signal", "attention_signal")
-    used = {term[name] for term in objective for name in fields if name in term}
-    data.setdefault("examples", str(toy.root / "examples"))
-    if teacher is None:
-        data["labels"] = {name: str(toy.root / "labels" / name) for name in used}
-    else:
-        signals = {name: to_dict(SIGNALS[name]) for name in SIGNALS if name in used}
-        data["teacher"] = {"signals": signals, "path": teacher, **(settings or {})}
-    return yaml_file.from_plain(
-        Recipe, toy.recipe(data=data, objective=objective, seed=SEED), "recipe"
-    )
-
-
-def source_of(recipe):
-    """Of one rank."""
-    from train.objective import bind
-
-    inputs = open_inputs(recipe)
-    return inputs.source(World(), bind(recipe.objective, inputs.families, inputs.student).lists)
 
 
 def test_same_signals_give_the_same_loss_and_gradients(labelled, tmp_path):
@@ -310,98 +227,6 @@ def test_state_names_the_teacher(labelled, tmp_path):
     with pytest.raises(UsageError, match="dataset"):
         changed.check_state(state)
     source_of(recipe_of(toy, teacher=folder, objective=objective)).check_state(state)
-
-
-@pytest.mark.parametrize(
-    ("term", "signal", "message"),
-    [
-        ({"loss": "kl"}, {"kind": "hidden", "layer": 1}, "kl cannot learn from 'x'.* hidden"),
-        ({"loss": "kl", "temperature": 3}, {"kind": "sparse", "k": 2}, "not in the grid of 'x'"),
-        ({"loss": "kl"}, {"kind": "sparse", "k": 99}, r"signals\.x: k is 99.*has 50 ids"),
-        (
-            HIDDEN | {"loss": "hidden_mse"},
-            {"kind": "hidden", "layer": 3},
-            r"signals\.x: layer is 3",
-        ),
-        (
-            {"loss": "hidden_mse", "student_layer": 1},
-            {"kind": "hidden", "layer": 1},
-            "8 wide and 'x' 12",
-        ),
-        ({"loss": "kl"}, {"kind": "relations", "layer": 1}, "kl cannot learn from 'x'.* relations"),
-        ({"loss": "kl"}, {"kind": "sparse", "k": 2, "records": 0.5}, "answers for every row"),
-        ({"loss": "kl"}, None, "signals is empty"),
-    ],
-)
-def test_signal_that_cannot_be_had_or_learned_from_is_refused(labelled, term, signal, message):
-    toy, folder = labelled
-    signals = {} if signal is None else {"x": signal}
-    with pytest.raises(LimbeckError, match=message):
-        _open(toy, {"path": folder, "signals": signals}, {**term, "signal": "x"})
-
-
-def _open(toy, teacher, term, **data):
-    data = {"examples": str(toy.root / "examples"), "teacher": teacher, **data}
-    plain = toy.recipe(data=data, objective=[term])
-    return open_inputs(yaml_file.from_plain(Recipe, plain, "recipe"))
-
-
-def test_teacher_that_does_not_fit_is_refused(labelled, tmp_path):
-    toy, folder = labelled
-    vocabulary = toy.tokenizer()
-    words = tmp_path / "words.txt"
-    words.write_text("\n".join([*toy.words[:-1], "other"]) + "\n")
-    few = tmp_path / "few.txt"
-    few.write_text("\n".join(toy.words[:40]) + "\n")
-    cases = {
-        str(tmp_path / "lost"): "data.teacher: .*lost: no such teacher",
-        write_teacher(tmp_path / "short", vocabulary, max_positions=8): "has sequences of up to",
-        write_teacher(tmp_path / "words", words): "equal ids would mean other words",
-        write_teacher(tmp_path / "few", few, vocab_size=40): "has 40 ids and the student's 50",
-    }
-    for path, message in cases.items():
-        teacher = {"path": path, "signals": {"full": to_dict(SIGNALS["full"])}}
-        with pytest.raises(UsageError, match=message):
-            _open(toy, teacher, TERMS[0])
-    stored = {"labels": {"full": str(toy.root / "labels/full")}}
-    teacher = {"path": folder, "signals": {"full": to_dict(SIGNALS["full"])}}
-    with pytest.raises(LimbeckError, match="teacher answers live; leave labels out"):
-        _open(toy, teacher, TERMS[0], **stored)
-
-
-class BrokenTeacher:
-    """Gives NaN, or has no memory left."""
-
-    def __init__(self, teacher, *, no_memory=False):
-        self.facts, self.side = teacher.facts, teacher.side
-        self._teacher, self._no_memory = teacher, no_memory
-
-    def signals(self, batch, wanted):
-        if self._no_memory:
-            raise TeacherOutOfMemory("a batch does not fit; set a smaller --token-budget")
-        answers = self._teacher.signals(batch, wanted)
-        answers["full"]["states"][-1] = np.nan  # the last one: of the shortest row with a mask
-        return answers
-
-
-def test_broken_teacher_is_named_with_the_record(labelled):
-    toy, folder = labelled
-    inputs = open_inputs(recipe_of(toy, teacher=folder, objective=[TERMS[0]]))
-    rows = inputs.examples.read(np.arange(12))
-    settings = LiveTeacher(path=folder, signals={"full": SIGNALS["full"]}, batch_tokens=4096)
-    for no_memory, message in (
-        (False, "signal 'full', record {key} .*the teacher or its weights are broken"),
-        (True, "does not fit; data.teacher.batch_tokens is 4096, set a smaller one"),
-    ):
-        teacher = BrokenTeacher(load_teacher(folder), no_memory=no_memory)
-        source = TeacherSource(facts=teacher.facts, load=lambda options, t=teacher: t)
-        labels = LiveLabels(settings, source, corpora=inputs.corpora, masker=None, seed=0)
-        with_masks = np.flatnonzero(rows["num_masked"])
-        shortest = rows["num_tokens"][with_masks].astype(int)
-        last = with_masks[len(shortest) - 1 - np.argmin(shortest[::-1])]
-        key = rows["key"][last].tobytes().hex()
-        with pytest.raises(LimbeckError, match=message.format(key=key)):
-            labels.arrays(rows)
 
 
 def test_codecs_are_settled_as_an_extraction_settles_them(labelled):

@@ -12,6 +12,7 @@ from limbeck.labels import codecs
 from limbeck.labels.side import Side
 from limbeck.labels.signals import FinalSignal
 from limbeck.records.dataset import open_dataset
+from limbeck.runs import read_metrics
 from train import formula
 from train.approximation import approximation_lines
 from train.formula import Given
@@ -69,6 +70,28 @@ def test_objective_trains(toy, name, tmp_path, deterministic):
     lines = []
     result = train(recipe_of(toy, RUNS[name]), tmp_path / "run", say=lines.append)
     assert result.finished and np.isfinite(result.loss)
+
+
+@pytest.mark.ranks(2)
+@pytest.mark.slow
+def test_temperatures_of_the_global_batch_on_two_ranks_are_those_of_one(toy, mpirun, deterministic):
+    """Their statistics are gathered over ranks: each half of a batch alone would give others."""
+    plain = yaml_file.to_plain(recipe_of(toy, RUNS["schedules"]))
+    plain["training"]["steps"] = 3
+    path, root = toy.write(plain, "temperatures.yaml"), toy.root
+    mpirun(2, ["-m", "train", "run", str(path), "--run-dir", str(root / "two")], timeout_s=300)
+    train(yaml_file.load(path, Recipe), root / "one", say=lambda line: None)
+    one, two = (
+        [
+            [value for key, value in sorted(line.items()) if key.startswith("train/loss")]
+            for line in read_metrics(root / name / "metrics.jsonl")
+            if "train/loss" in line
+        ]
+        for name in ("one", "two")
+    )
+    assert np.shape(one) == (3, 3)
+    # As in test_state_terms: Adam lets rounding grow over the steps.
+    np.testing.assert_allclose(two, one, rtol=1e-4)
 
 
 def test_plan_tells_the_measured_error_of_interpolated_temperatures(toy):

@@ -146,7 +146,12 @@ class Stop(Exception):
 
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(
-    "where", ["01-states", pytest.param("02-logits", marks=pytest.mark.slow), "between"]
+    "where",
+    [
+        pytest.param("01-states", marks=pytest.mark.slow),
+        pytest.param("02-logits", marks=pytest.mark.slow),
+        "between",
+    ],
 )
 def test_run_that_dies_in_or_between_stages_goes_on_to_the_same_bytes(shared_toy, whole, where):
     recipe, cut = recipe_of(staged(shared_toy)), shared_toy.root / f"cut-{where}"
@@ -219,16 +224,16 @@ def test_student_of_a_run_in_stages_is_that_of_the_last_that_has_begun(tmp_path)
     assert student_run(tmp_path).name == "10-c"
 
 
-def test_verbs_take_the_directory_of_the_whole_run(shared_toy, whole, command):
+def test_verbs_take_the_directory_of_the_whole_run(shared_toy, whole, inside):
     root = shared_toy.root
     (root / "tokenizer").mkdir(exist_ok=True)
     (root / "tokenizer" / "vocab.txt").write_text("\n".join(shared_toy.words) + "\n")
-    done = command("evaluate", root / "whole", "--examples", root / "examples")
+    done = inside("evaluate", root / "whole", "--examples", root / "examples")
     assert done.returncode == 0, done.stderr
     assert "04-both-embeddings after step 3" in done.stdout
-    exported = command("export", root / "whole", "--out", root / "student")
+    exported = inside("export", root / "whole", "--out", root / "student")
     assert exported.returncode == 0 and (root / "student" / "model.safetensors").is_file()
-    done = command("report", root / "whole")
+    done = inside("report", root / "whole")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:5]] == NAMES
     assert (root / "whole" / "report.html").is_file()

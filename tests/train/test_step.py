@@ -17,7 +17,8 @@ class Setup:
 
     def __init__(self, toy, *, world=None, micro_batch=None, global_batch=7):
         training = {"micro_batch": micro_batch, "global_batch": global_batch}
-        recipe = yaml_file.from_plain(Recipe, toy.distil(training=training), "recipe")
+        plain = toy.dropping(toy.distil(training=training))
+        recipe = yaml_file.from_plain(Recipe, plain, "recipe")
         inputs = open_inputs(recipe)
         self.objective = bind(recipe.objective, inputs.families, inputs.student)
         self.source = inputs.source(world or World(), self.objective.lists)

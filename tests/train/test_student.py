@@ -76,9 +76,9 @@ def test_checkpoint_may_get_other_dropout_but_no_other_shape(shared_toy, folder)
     path, _ = folder
     shape = {**shared_toy.recipe()["model"]["architecture"], "num_layers": 3}
     start = {"start": "checkpoint", "checkpoint": str(path)}
-    same = {**start, "architecture": {**shape, "hidden_dropout": 0.0}}
+    same = {**start, "architecture": {**shape, "hidden_dropout": 0.3}}
     student = student_of(inputs_of(shared_toy.recipe(model=same)))
-    assert student.architecture.hidden_dropout == 0.0
+    assert student.architecture.hidden_dropout == 0.3
     other = {**start, "architecture": {**shape, "num_layers": 2}}
     with pytest.raises(UsageError, match="num_layers is 3 and not 2"):
         inputs_of(shared_toy.recipe(model=other))

@@ -4,6 +4,7 @@ import pytest
 
 from limbeck.architectures import EncoderArchitecture
 from limbeck.config import UsageError, yaml_file
+from tests.decoders import GPT2
 from tests.train.conftest import ARCHITECTURE
 from tests.train.kinds import LABELS, write_kind
 from train.inputs import open_inputs
@@ -12,7 +13,7 @@ from train.recipe.heads import Head
 from train.student_plan import StudentPlan
 
 DECODER = {
-    "family": "gpt2",
+    **GPT2,
     "vocab_size": 50,
     "num_layers": 1,
     "hidden_dim": 8,
@@ -20,13 +21,6 @@ DECODER = {
     "num_kv_heads": 2,
     "intermediate_dim": 32,
     "max_positions": 16,
-    "norm": "layer",
-    "norm_epsilon": 1e-5,
-    "positions": "learned",
-    "activation": "gelu_tanh",
-    "gated": False,
-    "has_bias": True,
-    "tied": True,
 }
 KINDS = ("classification", "multi-label", "regression", "tagging", "qa", "clm")
 

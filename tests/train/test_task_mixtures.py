@@ -1,4 +1,4 @@
-"""Mixtures of corpora with labels and tasks of their own: lists, sums, masks, refusals."""
+"""Mixtures of corpora with labels and tasks of their own: lists, sums, masks."""
 
 import dataclasses
 
@@ -7,78 +7,24 @@ import pytest
 import tensorflow as tf
 
 from limbeck.config import UsageError, yaml_file
-from limbeck.labels import FinalSignal
-from limbeck.labels.fitted import Fitted
 from limbeck.order import StreamState
 from limbeck.ranks import World
-from limbeck.records.dataset import open_dataset
 from limbeck.runs import RunDirectory
-from tests.train.kinds import write_kind
+from tests.train.corpora_toy import KL, MLM, STATES, mixture, opened, tasks, two, write_corpora
 from train.corpora import open_corpora
 from train.forward import forward
-from train.inputs import open_inputs
 from train.masking import open_masker
 from train.objective import bind
 from train.plan import plan_lines
-from train.recipe import Data, Recipe
+from train.recipe import Data
 from train.step import to_tensors
 from train.stream import Stream
 from train.student import build_student
 
-MLM = {"loss": "mlm"}
-KL = {"loss": "kl", "signal": "top"}
-STATES = {"loss": "hidden_mse", "signal": "states", "student_layer": 1}
-TASKS = {"classification": "class", "tagging": "tag", "regression": "regression"}
-
-
-def opened(toy, **changes):
-    return open_inputs(yaml_file.from_plain(Recipe, toy.recipe(**changes), "recipe"))
-
-
-def mixture(**corpora):
-    parts = [{"name": name, **part} for name, part in corpora.items()]
-    return {"examples": None, "corpora": parts}
-
 
 @pytest.fixture(scope="module")
 def toy(shared_toy):
-    """40 rows with two families; 25 with one of them; three tasks of 20 rows."""
-    shared_toy.examples("more", num_rows=25, seed=4, page=1000)
-    shared_toy.hidden(shared_toy.root / "examples", "narrow", dim=8)
-    shared_toy.hidden(shared_toy.root / "more", "more-narrow", dim=8)
-    for kind in TASKS:
-        write_kind(shared_toy, kind)
-    write_kind(shared_toy, "classification", "other-classes", num_labels=3, seed=9)
-    return shared_toy
-
-
-def two(toy):
-    return {
-        "data": mixture(
-            a={
-                "examples": str(toy.root / "examples"),
-                "labels": {"top": str(toy.root / "top"), "states": str(toy.root / "narrow")},
-            },
-            b={
-                "examples": str(toy.root / "more"),
-                "labels": {"states": str(toy.root / "more-narrow")},
-            },
-        ),
-        "objective": [KL, MLM, STATES],
-    }
-
-
-def tasks(toy, *kinds, **more):
-    """One corpus and one term and head a kind."""
-    corpora = {kind: {"examples": str(toy.root / kind)} for kind in kinds}
-    heads = {kind: {"kind": "tagging" if kind == "tagging" else "classification"} for kind in kinds}
-    terms = [{"loss": TASKS[kind], "head": kind} for kind in kinds]
-    return {
-        "data": mixture(**corpora),
-        "objective": terms,
-        "model": {"heads": heads},
-        **more,
-    }
+    return write_corpora(shared_toy)
 
 
 def fed(inputs, *, world=None, position=0, num_batches=1, lists=None):
@@ -293,100 +239,15 @@ def test_masks_are_drawn_for_plain_text_and_other_rows_stay(toy):
     assert micro["labels"]["masked"].dtype == single["labels"]["masked"].dtype
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("examples", "masked already; leave data.masking out"),
-        (
-            "tagging",
-            "data.masking has no effect: no corpus is of kind unmasked-pairs or lines "
-            r"\(classification: classification, tagging: tagging\)",
-        ),
-    ],
-)
-def test_masking_of_a_mixture_that_has_no_plain_text_is_refused(toy, name, message):
-    corpora = {n: {"examples": str(toy.root / n)} for n in ("classification", name)}
-    masking = {"tokenizer": str(toy.tokenizer())}
-    plain = tasks(toy, "classification")
-    plain["data"] = {**mixture(**corpora), "masking": masking}
-    with pytest.raises(UsageError, match=message):
-        opened(toy, **plain)
-
-
-def test_corpora_and_terms_that_have_nothing_to_do_with_each_other_are_refused(toy):
-    plain = tasks(toy, "classification", "tagging")
-    plain["data"]["corpora"].append({"name": "idle", "examples": str(toy.root / "regression")})
-    with pytest.raises(UsageError, match="data.corpora: 'idle' .* feeds no term"):
-        opened(toy, **plain)
-    plain = tasks(toy, "classification")
-    plain["data"] = {"examples": str(toy.root / "regression")}
-    plain["model"]["heads"]["classification"]["num_labels"] = 3
-    with pytest.raises(UsageError, match=r"loss class needs the field class_id, which .*regress"):
-        opened(toy, **plain)
-    plain = tasks(toy, "classification", "regression")
-    plain["data"]["corpora"][1]["examples"] = str(toy.root / "tagging")
-    plain["model"]["heads"]["regression"]["num_labels"] = 1
-    with pytest.raises(
-        UsageError, match="no corpus feeds loss regression: .*; regression has not the field target"
-    ):
-        opened(toy, **plain)
-
-
-def test_families_of_one_name_with_other_widths_are_refused(toy):
+def test_families_of_two_widths_have_a_term_each_under_names_of_their_own(toy):
     toy.hidden(toy.root / "more", "wider", dim=20)
     plain = two(toy)
-    plain["data"]["corpora"][1]["labels"] = {"states": str(toy.root / "wider")}
-    with pytest.raises(UsageError, match=r"labels 'states': decoded, it is .*\(8,\).*\(20,\)"):
-        opened(toy, **plain)
-    plain["data"]["corpora"][1]["labels"] = {"states": str(toy.root / "more-lower")}
-    toy.hidden(toy.root / "more", "more-lower", dim=8, layer=1)
-    with pytest.raises(UsageError, match="labels 'states': layer is 2 in a and 1 in b; .* another"):
-        opened(toy, **plain)
-    # Under a name of its own each has its term and its projection.
     plain["data"]["corpora"][1]["labels"] = {"wide": str(toy.root / "wider")}
     plain["objective"] = [KL, STATES, {**STATES, "signal": "wide", "projection": "linear"}]
     inputs = opened(toy, **plain)
     sums, counts = sums_of(inputs, alone(inputs, [3, 41, 17]), build_student(inputs))
     tokens = [inputs.corpora.lengths(np.array(rows)).sum() for rows in ([3, 17], [41])]
     assert counts[1:].tolist() == tokens and (sums > 0).all()
-
-
-def test_families_of_one_name_of_teachers_with_other_decoders_are_refused(toy):
-    """Formulas multiply every corpus' states by one decoder."""
-    rng = np.random.default_rng(0)
-    for name, examples in (("final", "examples"), ("more-final", "more")):
-        kernel = rng.normal(size=(50, 8)).astype(np.float32)
-        tensors = {"decoder/kernel": kernel, "decoder/bias": np.zeros(50, np.float32)}
-        fitted = Fitted(signal=FinalSignal(codec="float32"), tensors=tensors)
-        dataset = open_dataset(toy.root / examples)
-        rows = dataset.read(np.arange(dataset.num_rows))
-        states = rng.normal(size=(int(rows["num_masked"].sum()), 8)).astype(np.float32)
-        toy._labels(dataset, name, fitted, {"states": states}, rows, 50, None, None)
-    plain = two(toy)
-    for corpus, name in zip(plain["data"]["corpora"], ("final", "more-final"), strict=True):
-        corpus["labels"] = {"top": str(toy.root / name)}
-    with pytest.raises(UsageError, match="labels 'top': decoder/kernel is not the same in a and b"):
-        opened(toy, **{**plain, "objective": [KL, MLM]})
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"sampling_exponent": -1}, "sampling_exponent is -1"),
-        ({"sampling_exponent": 0.5, "weight": 2.0}, "weights or sampling_exponent, one of the two"),
-        ({"name": "a b"}, "name is 'a b'; leave blanks out"),
-    ],
-)
-def test_sampling_that_contradicts_itself_is_refused(toy, change, message):
-    plain = tasks(toy, "classification", "tagging")
-    if "sampling_exponent" in change:
-        plain["data"]["sampling_exponent"] = change.pop("sampling_exponent")
-    for corpus in plain["data"]["corpora"]:
-        corpus |= change
-    with pytest.raises(UsageError, match=message):
-        opened(toy, **plain)
-    with pytest.raises(UsageError, match="no effect without several corpora"):
-        opened(toy, data={"sampling_exponent": 0.5, "examples": str(toy.root / "examples")})
 
 
 def test_run_with_another_exponent_is_refused_with_what_differs(toy, tmp_path):

@@ -45,21 +45,21 @@ def several(toy):
 
 
 @pytest.mark.slow
-def test_student_of_several_heads_trains_evaluates_predicts_and_exports(toy, command):
+def test_student_of_several_heads_trains_evaluates_predicts_and_exports(toy, inside):
     with_tokenizer(toy)
     recipe, run = toy.write(several(toy)), toy.root / "run"
-    done = command("run", recipe, "--run-dir", run)
+    done = inside("run", recipe, "--run-dir", run)
     assert done.returncode == 0, done.stderr
     title = "masked LM, topic: classification (3), words: tagging (3)"
     assert title in done.stdout and "accuracy_topic" in done.stdout
-    done = command("evaluate", run, "--json", toy.root / "scores.json")
+    done = inside("evaluate", run, "--json", toy.root / "scores.json")
     assert done.returncode == 0, done.stderr
     whole = json.loads((toy.root / "scores.json").read_text())["metrics"]
-    done = command("predict", run, "a5 a6")
+    done = inside("predict", run, "a5 a6")
     assert done.returncode == 0 and "words: a5/" in done.stdout, done.stderr
-    done = command("export", run, "--out", toy.root / "none")
+    done = inside("export", run, "--out", toy.root / "none")
     assert done.returncode == 2 and "--head is missing" in done.stderr
-    done = command("export", run, "--out", toy.root / "words", "--head", "words")
+    done = inside("export", run, "--out", toy.root / "words", "--head", "words")
     assert done.returncode == 0, done.stderr
     model, info = transformers.AutoModelForTokenClassification.from_pretrained(
         toy.root / "words", output_loading_info=True
@@ -67,18 +67,18 @@ def test_student_of_several_heads_trains_evaluates_predicts_and_exports(toy, com
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert model.config.id2label == {0: "no", 1: "yes", 2: "perhaps"}
     folder, examples = toy.root / "words", toy.root / "tagging"
-    done = command("evaluate", folder, "--examples", examples, "--json", toy.root / "alone.json")
+    done = inside("evaluate", folder, "--examples", examples, "--json", toy.root / "alone.json")
     alone = json.loads((toy.root / "alone.json").read_text())["metrics"]
     assert alone["cross_entropy"] == pytest.approx(whole["cross_entropy_words"], rel=1e-6)
 
 
-def test_causal_lm_trains_and_says_what_comes_next(toy, command):
+def test_causal_lm_trains_and_says_what_comes_next(toy, inside):
     with_tokenizer(toy)
     write_kind(toy, "clm")
     plain = toy.recipe(objective=[{"loss": "clm"}])
     plain["data"] = {"examples": str(toy.root / "clm"), "heldout": str(toy.root / "clm")}
     plain["model"] = {"decoder": DECODER, "head": "causal_lm"}
-    done = command("run", toy.write(plain), "--run-dir", toy.root / "run")
+    done = inside("run", toy.write(plain), "--run-dir", toy.root / "run")
     assert done.returncode == 0 and "perplexity" in done.stdout, done.stderr
-    done = command("predict", toy.root / "run", "a5 a6", "--top", "3")
+    done = inside("predict", toy.root / "run", "a5 a6", "--top", "3")
     assert done.returncode == 0 and len(done.stdout.splitlines()[1].split("  ")) == 4, done.stderr

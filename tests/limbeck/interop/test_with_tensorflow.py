@@ -1,121 +1,27 @@
-"""Import and export against TensorFlow's own records, and what the command says about bad ones."""
+"""Import and export against TensorFlow's own records."""
 
 import hashlib
 import os
-import subprocess
-import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from limbeck.config.errors import LimbeckError, UsageError
-from limbeck.interop import ExportSettings, ImportSettings, export_records, import_records
+from limbeck.interop import ExportSettings, export_records, import_records
 from limbeck.labels.family import read_fitted
 from limbeck.labels.sparse import decode, target
 from limbeck.records import check_rows_match, open_dataset, split_key
 from limbeck.records.tfrecord import read_frames
-
-S, P, K, V = 16, 4, 3, 90  # sequence, slots, kept ids, vocabulary
-
-Record = dict[str, np.ndarray]
-
-
-def make_record(rng: np.random.Generator, *, labelled: bool) -> Record:
-    """One record as the first seed writes it: sorted masks, teacher rows also for padding slots."""
-    tokens, masked = int(rng.integers(3, S + 1)), int(rng.integers(0, P))
-    split = int(rng.integers(1, tokens + 1))
-    slot = np.arange(S)
-    positions = np.sort(rng.choice(tokens, size=min(masked, tokens), replace=False))
-    real = (np.arange(P) < len(positions)).astype(np.float32)
-    padded = np.zeros(P, np.int64)
-    padded[: len(positions)] = positions
-    record = {
-        "input_ids": np.where(slot < tokens, rng.integers(1, V, S), 0),
-        "input_mask": (slot < tokens).astype(np.int64),
-        "segment_ids": ((slot >= split) & (slot < tokens)).astype(np.int64),
-        "masked_lm_positions": padded,
-        "masked_lm_ids": np.where(real > 0, rng.integers(1, V, P), 0),
-        "masked_lm_weights": real,
-        "next_sentence_labels": rng.integers(0, 2, 1),
-    }
-    if labelled:
-        logits = rng.normal(size=(P, V)) * 3
-        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        top = np.argsort(-p, axis=1)[:, :K]
-        top = rng.permuted(top, axis=1)  # `sorted=False`
-        record["top_k_indices"] = top.reshape(-1)
-        record["truncated_masked_lm_probs"] = (
-            np.take_along_axis(p, top, axis=1).reshape(-1).astype(np.float32)
-        )
-    return record
-
-
-def make_records(count: int, *, labelled: bool, seed: int = 0) -> list[Record]:
-    rng = np.random.default_rng(seed)
-    return [make_record(rng, labelled=labelled) for _ in range(count)]
-
-
-def write_with_tensorflow(path: Path, records: Iterable[Record]) -> Path:
-    import tensorflow as tf
-
-    def feature(values: np.ndarray) -> Any:
-        if values.dtype == np.float32:
-            return tf.train.Feature(float_list=tf.train.FloatList(value=values.tolist()))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values.tolist()))
-
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            features = tf.train.Features(feature={n: feature(v) for n, v in record.items()})
-            writer.write(tf.train.Example(features=features).SerializeToString())
-    return path
-
-
-def read_with_tensorflow(path: Path, *, labelled: bool) -> list[Record]:
-    """As the systems that the records are for read them: fixed lengths, nothing optional."""
-    import tensorflow as tf
-
-    spec = {
-        "input_ids": tf.io.FixedLenFeature([S], tf.int64),
-        "input_mask": tf.io.FixedLenFeature([S], tf.int64),
-        "segment_ids": tf.io.FixedLenFeature([S], tf.int64),
-        "masked_lm_positions": tf.io.FixedLenFeature([P], tf.int64),
-        "masked_lm_ids": tf.io.FixedLenFeature([P], tf.int64),
-        "masked_lm_weights": tf.io.FixedLenFeature([P], tf.float32),
-        "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
-    }
-    if labelled:
-        spec["truncated_masked_lm_probs"] = tf.io.FixedLenFeature([P * K], tf.float32)
-        spec["top_k_indices"] = tf.io.FixedLenFeature([P * K], tf.int64)
-    return [
-        {n: v.numpy() for n, v in tf.io.parse_single_example(raw, spec).items()}
-        for raw in tf.data.TFRecordDataset(str(path))
-    ]
-
-
-def import_settings(files: list[Path], out: Path, schema: str, **options: Any) -> ImportSettings:
-    return ImportSettings(
-        files=tuple(map(str, files)),
-        schema=schema,  # type: ignore[arg-type]
-        out=str(out),
-        **{"vocab_size": V, **options},
-    )
-
-
-@pytest.fixture(scope="module")
-def bert_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty pre-training records, written by TensorFlow."""
-    path = tmp_path_factory.mktemp("bert") / "bert.tfrecord"
-    return write_with_tensorflow(path, make_records(40, labelled=False))
-
-
-@pytest.fixture(scope="module")
-def labelled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty labelled records, written by TensorFlow."""
-    path = tmp_path_factory.mktemp("labelled") / "labelled.tfrecord"
-    return write_with_tensorflow(path, make_records(40, labelled=True))
+from tests.limbeck.interop.tf_records import (
+    K,
+    P,
+    Record,
+    import_settings,
+    make_records,
+    read_with_tensorflow,
+    write_with_tensorflow,
+)
 
 
 def test_bert_records_come_back_as_tensorflow_wrote_them(tmp_path: Path, bert_file: Path) -> None:
@@ -257,80 +163,6 @@ def test_another_import_into_the_same_directory_is_refused(
         import_records(import_settings([labelled_file], tmp_path, "first-seed"))
 
 
-def mutated(records: list[Record], index: int, **changes: Any) -> list[Record]:
-    out = [dict(record) for record in records]
-    for name, value in changes.items():
-        if value is None:
-            del out[index][name]
-        else:
-            out[index][name] = np.asarray(value)
-    return out
-
-
-BAD_RECORDS = [
-    # In the first record: found before work. Later: an error of the data.
-    (0, {"masked_lm_ids": None}, "lacks the feature 'masked_lm_ids'"),
-    (0, {"top_k_indices": [1]}, "use --schema first-seed"),
-    (0, {"masked_lm_ids": [1, 2, 3]}, "masked_lm_ids has 3 values; expected 4"),
-    (3, {"input_ids": [1] * 15}, "input_ids has 15 values; expected 16"),
-    (3, {"input_ids": np.ones(16, np.float32)}, "input_ids is a list of float32; expected int64"),
-    (3, {"masked_lm_weights": [1, 1, 1, 1]}, "is a list of int64; expected float32"),
-    (3, {"colour": [1]}, "has the feature 'colour', which schema bert does not"),
-    (3, {"segment_ids": [0, 1, 0] + [0] * 13}, "segment_ids is not 0 ... 0 1 ... 1"),
-    (3, {"next_sentence_labels": [5]}, "neither 0 nor 1"),
-    (
-        3,
-        {"masked_lm_positions": [20, 0, 0, 0], "masked_lm_weights": np.float32([1, 0, 0, 0])},
-        "a position outside the record's tokens",
-    ),
-]
-
-
-@pytest.mark.parametrize(("index", "changes", "message"), BAD_RECORDS, ids=range(len(BAD_RECORDS)))
-def test_bad_record_is_named(tmp_path: Path, index: int, changes: dict, message: str) -> None:
-    records = mutated(make_records(6, labelled=False), index, **changes)
-    path = write_with_tensorflow(tmp_path / "f.tfrecord", records)
-    with pytest.raises(LimbeckError) as caught:
-        import_records(import_settings([path], tmp_path / "out", "bert"))
-    assert f"{path}: record {index}: " in str(caught.value)
-    assert message in str(caught.value)
-    assert isinstance(caught.value, UsageError) == (index == 0)
-    assert not (tmp_path / "out" / "examples" / "manifest.json").exists()
-
-
-def test_labels_of_another_length_are_refused(tmp_path: Path) -> None:
-    records = make_records(2, labelled=True)
-    for index, message in ((0, "no multiple of the 4 slots"), (1, "11 values; expected 12")):
-        bad = mutated(
-            records,
-            index,
-            top_k_indices=np.arange(11),
-            truncated_masked_lm_probs=np.full(11, 0.01, np.float32),
-        )
-        path = write_with_tensorflow(tmp_path / f"f{index}", bad)
-        with pytest.raises(LimbeckError, match=message):
-            import_records(import_settings([path], tmp_path / f"out{index}", "first-seed"))
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda data: data[:-5], "ends inside a record|only .* more"),
-        (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], "CRC"),
-        (lambda data: b"not a record file at all", "not a TFRecord file"),
-        (lambda data: b"", "has no records"),
-    ],
-)
-def test_damaged_file_is_named_before_anything_is_written(
-    tmp_path: Path, bert_file: Path, damage: Any, message: str
-) -> None:
-    path = tmp_path / "damaged"
-    path.write_bytes(damage(bert_file.read_bytes()))
-    with pytest.raises(UsageError, match=f"{path}.*({message})"):
-        import_records(import_settings([path], tmp_path / "out", "bert"))
-    assert not (tmp_path / "out").exists()
-
-
 def test_same_file_twice_and_no_file_are_refused(tmp_path: Path, bert_file: Path) -> None:
     with pytest.raises(UsageError, match="have the same bytes"):
         import_records(import_settings([bert_file, bert_file], tmp_path, "bert"))
@@ -375,43 +207,3 @@ def test_export_refuses_labels_of_other_examples_and_files_that_are_there(
     with pytest.raises(UsageError, match="is there already"):
         labels = str(tmp_path / "a/labels/sparse")
         export_records(ExportSettings(**settings, labels=labels, out=str(other)))
-
-
-def interop(*argv: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "limbeck.interop", *map(str, argv)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def test_command_imports_with_a_vocabulary_and_exports(tmp_path: Path, bert_file: Path) -> None:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocab = tmp_path / "vocab.txt"
-    vocab.write_text("\n".join([*special, *(f"word{i}" for i in range(V - 5))]) + "\n")
-    out = tmp_path / "out"
-    done = interop("import", bert_file, "--schema", "bert", "--vocab", vocab, "--out", out)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("examples: 40 records, ")
-    with open_dataset(out / "examples") as dataset:
-        assert dataset.content.tokenizer["vocab_size"] == V
-        assert dataset.content.accounting["kept"] == 40
-    assert (out / "tokenizer" / "vocab.txt").read_bytes() == vocab.read_bytes()
-    back = tmp_path / "back.tfrecord"
-    done = interop("export", "--schema", "bert", "--examples", out / "examples", "--out", back)
-    assert (done.returncode, done.stdout) == (0, f"{back}: 40 records of schema bert\n")
-
-
-def test_command_fails_with_one_line_and_its_code(tmp_path: Path, labelled_file: Path) -> None:
-    bert = ("--schema", "bert", "--vocab-size", V, "--out", tmp_path / "out")
-    done = interop("import", tmp_path / "none", *bert)
-    assert done.returncode == 2
-    expected = f"limbeck.interop import: error: {tmp_path}/none: No such file or directory\n"
-    assert done.stderr == expected
-    done = interop("import", labelled_file, *bert)
-    assert done.returncode == 2
-    assert "use --schema first-seed" in done.stderr
-    bad = mutated(make_records(3, labelled=False), 2, next_sentence_labels=[7])
-    done = interop("import", write_with_tensorflow(tmp_path / "bad", bad), *bert)
-    assert done.returncode == 1
-    assert "record 2: next_sentence_labels is neither 0 nor 1" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert interop("import", labelled_file, "--schema", "bert", "--out", "x").returncode == 2
-    assert interop("export", "--schema", "first-seed").returncode == 2

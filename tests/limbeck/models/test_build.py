@@ -1,7 +1,5 @@
 """Every model by the names of its family and head: variables, refusals, dropout, compilation."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +8,7 @@ from limbeck.architectures import DecoderArchitecture, EncoderArchitecture
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.models import DropoutKeys, empty, named_variables
 from limbeck.models.build import build
+from tests.decoders import GPT2, LLAMA
 
 SIZES = {
     "vocab_size": 23,
@@ -19,20 +18,6 @@ SIZES = {
     "intermediate_dim": 12,
     "max_positions": 9,
 }
-GPT2 = DecoderArchitecture(
-    **SIZES,
-    family="gpt2",
-    num_kv_heads=2,
-    norm="layer",
-    norm_epsilon=1e-5,
-    positions="learned",
-    activation="gelu_tanh",
-    gated=False,
-    has_bias=True,
-    tied=True,
-    hidden_dropout=0.3,
-    attention_dropout=0.3,
-)
 RATES = {"hidden_dropout": 0.3, "attention_dropout": 0.3}
 SHAPES = {
     "bert": EncoderArchitecture(**SIZES, **RATES),
@@ -47,18 +32,8 @@ SHAPES = {
     "albert": EncoderArchitecture(
         **SIZES, **RATES, family="albert", embedding_dim=4, shared_layers=True
     ),
-    "gpt2": GPT2,
-    "llama": dataclasses.replace(
-        GPT2,
-        family="llama",
-        num_kv_heads=1,
-        norm="rms",
-        positions="rotary",
-        activation="silu",
-        gated=True,
-        has_bias=False,
-        tied=False,
-    ),
+    "gpt2": DecoderArchitecture(**SIZES, **RATES, **GPT2, num_kv_heads=2),
+    "llama": DecoderArchitecture(**SIZES, **RATES, **LLAMA, num_kv_heads=1),
 }
 # Dropouts that an embedded row of this family meets in two layers, without a head's.
 NUM_DROPOUTS = {"distilbert": 1 + 2 * 2, "albert": 1 + 2 * 2}

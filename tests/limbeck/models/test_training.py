@@ -40,7 +40,7 @@ def batch():
     return {name: values.astype(np.int32) for name, values in integers.items()}
 
 
-@tf.function(autograph=False)
+@tf.function(autograph=False, reduce_retracing=True)
 def _gradients(model, step, ids, attention_mask, positions, true_ids, row_keys):
     keys = DropoutKeys(seed=3, step=step, row_keys=row_keys)
     with tf.GradientTape() as tape:

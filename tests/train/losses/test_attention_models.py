@@ -4,6 +4,7 @@ A model that learns from itself has nothing to learn: its scores, rebuilt from w
 stores, are its own. Other values are those of float64 NumPy.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -18,6 +19,7 @@ from limbeck.models.build import build
 from limbeck.models.names import named_variables
 from limbeck.teachers import Items, TeacherBatch, load_teacher
 from limbeck.weights.export import export_hf
+from tests.decoders import GPT2, LLAMA
 from train.attention_facts import live_facts
 from train.formula import Outputs
 from train.objective import bind
@@ -34,41 +36,18 @@ def encoder(hidden_dim=24):
     return EncoderArchitecture(hidden_dim=hidden_dim, num_heads=4, intermediate_dim=12, **SIZES)
 
 
-def gpt2(hidden_dim=24):
+def decoder(hidden_dim, **parts):
     return DecoderArchitecture(
-        family="gpt2",
-        hidden_dim=hidden_dim,
-        num_heads=4,
-        num_kv_heads=4,
-        intermediate_dim=12,
-        norm="layer",
-        norm_epsilon=1e-5,
-        positions="learned",
-        activation="gelu_tanh",
-        gated=False,
-        has_bias=True,
-        tied=True,
-        **SIZES,
+        hidden_dim=hidden_dim, num_heads=4, intermediate_dim=12, **SIZES, **parts
     )
+
+
+def gpt2(hidden_dim=24):
+    return decoder(hidden_dim, **GPT2, num_kv_heads=4)
 
 
 def llama(hidden_dim=24):
-    return DecoderArchitecture(
-        family="llama",
-        hidden_dim=hidden_dim,
-        num_heads=4,
-        num_kv_heads=2,
-        intermediate_dim=12,
-        norm="rms",
-        norm_epsilon=1e-5,
-        positions="rotary",
-        rope_theta=100.0,
-        activation="silu",
-        gated=True,
-        has_bias=False,
-        tied=False,
-        **SIZES,
-    )
+    return decoder(hidden_dim, **LLAMA, num_kv_heads=2, rope_theta=100.0)
 
 
 SHAPES = {"bert": encoder, "gpt2": gpt2, "llama": llama}
@@ -79,7 +58,9 @@ SIGNALS = {
 }
 
 
+@functools.cache
 def make(shape, seed):
+    """A model that tests only look at."""
     head = "masked_lm" if isinstance(shape, EncoderArchitecture) else "causal_lm"
     return build(shape, head=head, seed=seed)
 
@@ -242,27 +223,37 @@ def side_by_side(model, kind, *, repeats):
     return [np.concatenate(list(x.transpose(1, 0, 2, 3)), axis=-1) for x in parts]
 
 
+@pytest.fixture(scope="module")
+def bert_teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher") / "teacher"
+    export_hf(make(encoder(), seed=1), str(folder), tokenizer=None)
+    return load_teacher(str(folder))
+
+
+@pytest.fixture(scope="module")
+def partly(bert_teacher):
+    """What it teaches of rows 0 and 2, and of each of them alone."""
+    both = Taught(bert_teacher, (0, 2), list_name="all of inputs")
+    return both, [Taught(bert_teacher, (row,)) for row in (0, 2)]
+
+
 @pytest.mark.parametrize("settings", [TERMS[0], TERMS[2], TERMS[7]])
-def test_rows_without_labels_count_for_nothing(tmp_path, settings):
+def test_rows_without_labels_count_for_nothing(partly, settings):
     """A partial family's term is that of a batch of its rows alone."""
-    export_hf(make(encoder(), seed=1), str(tmp_path / "teacher"), tokenizer=None)
-    teacher, student = load_teacher(str(tmp_path / "teacher")), make(encoder(8), seed=4)
-    found, gradients = value_and_gradients(
-        student, Taught(teacher, (0, 2), list_name="all of inputs"), settings
-    )
-    each = [value_and_gradients(student, Taught(teacher, (row,)), settings) for row in (0, 2)]
+    student, (both, alone) = make(encoder(8), seed=4), partly
+    found, gradients = value_and_gradients(student, both, settings)
+    each = [value_and_gradients(student, lesson, settings) for lesson in alone]
     np.testing.assert_allclose(found, sum(total for total, _ in each), rtol=1e-6)
     for ours, *parts in zip(gradients, *(grads for _, grads in each), strict=True):
         np.testing.assert_allclose(ours, sum(parts), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_students_of_half_precision_have_the_same_terms(tmp_path, precision):
+def test_students_of_half_precision_have_the_same_terms(bert_teacher, precision):
     """Scores and softmaxes are float32; queries and keys have 8 or 11 bits."""
-    export_hf(make(encoder(), seed=1), str(tmp_path / "teacher"), tokenizer=None)
-    lesson = Taught(load_teacher(str(tmp_path / "teacher")))
+    lesson = Taught(bert_teacher)
     with made_with(precision):
-        half = make(encoder(8), seed=4)
+        half = build(encoder(8), head="masked_lm", seed=4)
     whole = make(encoder(8), seed=4)
     for settings in TERMS:
         expected, _ = value_and_gradients(whole, lesson, settings)

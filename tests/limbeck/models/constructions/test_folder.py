@@ -1,6 +1,6 @@
+import functools
 import json
-import subprocess
-import sys
+import runpy
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from limbeck.tokens import WordPiece, load_tokenizer
 from limbeck.weights.fingerprint import fingerprint
 from limbeck.weights.hf import export_hf, load_masked_lm
 from prep.counts import write_counts
+from tests.conftest import run_inside
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,9 @@ def test_folder_that_is_there_is_left_alone(teacher, tmp_path):
 
 
 def make(*arguments):
-    command = [sys.executable, "-m", "limbeck.models.constructions", "make", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    module = "limbeck.models.constructions"
+    start = functools.partial(runpy.run_module, module, run_name="__main__")
+    return run_inside(start, module, "make", *arguments)
 
 
 def test_command_makes_a_folder_and_says_what_came_from_where(teacher, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from limbeck.architectures import DecoderArchitecture, EncoderArchitecture
 from limbeck.config import UsageError, yaml_file
 from limbeck.labels.signals import AttentionSignal, HiddenSignal, QkvSignal, RelationsSignal
+from tests.decoders import GPT2
 from train.attention_facts import AttentionFacts
 from train.recipe import StudentFacts, Wants, make_term
 from train.recipe.term import Term
@@ -19,7 +20,7 @@ STUDENT = EncoderArchitecture(
     vocab_size=9, num_layers=2, hidden_dim=16, num_heads=4, intermediate_dim=8
 )
 GPT = DecoderArchitecture(
-    family="gpt2",
+    **GPT2,
     vocab_size=9,
     num_layers=2,
     hidden_dim=16,
@@ -27,13 +28,6 @@ GPT = DecoderArchitecture(
     num_kv_heads=4,
     intermediate_dim=8,
     max_positions=8,
-    norm="layer",
-    norm_epsilon=1e-5,
-    positions="learned",
-    activation="gelu",
-    gated=False,
-    has_bias=True,
-    tied=True,
 )
 SIGNALS = {
     "inputs": RelationsSignal(layer=1),
