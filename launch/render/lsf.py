@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launch.render.around import check_positive, stage_words, supervise_words
-from launch.render.batch import BatchJob, rank_words, setting_lines, wait_lines
-from launch.render.mpirun_line import ASK_MPIRUN, MPIRUN_LINES, WHY_USR1, mpirun_in_script
+from launch.render.batch import BatchJob, setting_lines, wait_lines
+from launch.render.mpirun_line import (
+    ASK_MPIRUN,
+    MPIRUN_LINES,
+    WHY_USR1,
+    mpirun_in_script,
+    mpirun_of_job,
+)
 from launch.render.quoting import check_name, comment_block, join
 from launch.render.times import lsf_minutes
 from limbeck.config.errors import UsageError
@@ -116,15 +122,7 @@ def _by_jsrun(job: LsfJob, command: Sequence[str]) -> list[str]:
 
 
 def _by_mpirun(job: LsfJob, command: Sequence[str]) -> list[str]:
-    ranks = job.nodes * job.ranks_per_node
-    line = mpirun_in_script(
-        ranks,
-        rank_words(job, command),
-        num_hosts=job.nodes,
-        exported=job.variables(),
-        links=job.links(),
-        supervised=job,
-    )
+    line = mpirun_of_job(job, command)
     return [
         *MPIRUN_LINES,
         "# LSF lists a node once for each of its slots.",

@@ -5,9 +5,17 @@ from collections.abc import Iterable, Sequence
 from launch.links import Links
 from launch.mpirun import mpirun_command
 from launch.render.around import Supervised, supervise_words
+from launch.render.batch import BatchJob, rank_words
 from launch.render.quoting import join
 
-__all__ = ["ASK_MPIRUN", "MPIRUN_LINES", "WHY_USR1", "mpirun_in_script", "mpirun_words"]
+__all__ = [
+    "ASK_MPIRUN",
+    "MPIRUN_LINES",
+    "WHY_USR1",
+    "mpirun_in_script",
+    "mpirun_of_job",
+    "mpirun_words",
+]
 
 # Of the pinned Open MPI, which images and environments bring along.
 MAJOR = 4
@@ -96,3 +104,15 @@ def mpirun_in_script(
         # The file's name stands before the last word, `--`.
         line = [join(before[:-2]), hosts, before[-1], *line]
     return " ".join(line)
+
+
+def mpirun_of_job(job: BatchJob, command: Sequence[str]) -> str:
+    """Returns the line of `mpirun_in_script` that runs a job's command on all of its ranks."""
+    return mpirun_in_script(
+        job.nodes * job.ranks_per_node,
+        rank_words(job, command),
+        num_hosts=job.nodes,
+        exported=job.variables(),
+        links=job.links(),
+        supervised=job,
+    )

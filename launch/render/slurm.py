@@ -11,7 +11,7 @@ import tyro
 
 from launch.render.around import Repeated, check_positive, stage_words, supervise_words
 from launch.render.batch import BatchJob, rank_words, setting_lines, wait_lines
-from launch.render.mpirun_line import ASK_MPIRUN, MPIRUN_LINES, WHY_USR1, mpirun_in_script
+from launch.render.mpirun_line import ASK_MPIRUN, MPIRUN_LINES, WHY_USR1, mpirun_of_job
 from launch.render.quoting import check_name, comment_block, join
 from launch.render.times import check_slurm_time
 from limbeck.config.errors import UsageError
@@ -149,15 +149,7 @@ def _by_srun(job: SlurmJob, command: Sequence[str]) -> list[str]:
 
 
 def _by_mpirun(job: SlurmJob, command: Sequence[str]) -> list[str]:
-    ranks = job.nodes * job.ranks_per_node
-    line = mpirun_in_script(
-        ranks,
-        rank_words(job, command),
-        num_hosts=job.nodes,
-        exported=job.variables(),
-        links=job.links(),
-        supervised=job,
-    )
+    line = mpirun_of_job(job, command)
     return [
         *MPIRUN_LINES,
         "# One line for each node: its name and how many ranks it takes.",

@@ -18,6 +18,7 @@ from limbeck.records.keys import make_key, shard_of
 from limbeck.records.writer import DatasetWriter
 from limbeck.tokens import SPECIAL_TOKENS
 from tests.conftest import run_inside
+from tests.s3 import s3_client, s3_server
 
 ARTICLES = {
     "Lighthouse": """{{Short description|Tower with a light}}
@@ -308,33 +309,19 @@ def real_vocab() -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_server():
+def s3_address():
     """The address of a local server that speaks S3."""
-    pytest.importorskip("boto3", reason="needs the package boto3")
-    moto = pytest.importorskip("moto.server", reason="needs the packages moto[s3] and flask")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture
-def bucket(s3_server, monkeypatch):
+def bucket(s3_address):
     """An empty bucket; returns its URL."""
-    import boto3
-
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": s3_server,
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    name = "limbeck-test"
-    client.create_bucket(Bucket=name)
-    yield f"s3://{name}"
-    for found in client.list_objects_v2(Bucket=name).get("Contents", []):
-        client.delete_object(Bucket=name, Key=found["Key"])
-    client.delete_bucket(Bucket=name)
+    with s3_client(s3_address) as client:
+        name = "limbeck-test"
+        client.create_bucket(Bucket=name)
+        yield f"s3://{name}"
+        for found in client.list_objects_v2(Bucket=name).get("Contents", []):
+            client.delete_object(Bucket=name, Key=found["Key"])
+        client.delete_bucket(Bucket=name)

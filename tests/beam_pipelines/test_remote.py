@@ -115,9 +115,9 @@ def test_scheme_without_a_file_system_says_what_is_missing(inputs):
 
 
 @pytest.mark.slow
-def test_endpoint_may_be_an_option(s3_server, bucket, inputs, monkeypatch):
+def test_endpoint_may_be_an_option(s3_address, bucket, inputs, monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    options = (f"s3_endpoint_url={s3_server}", "s3_region_name=us-east-1")
+    options = (f"s3_endpoint_url={s3_address}", "s3_region_name=us-east-1")
     options += ("s3_access_key_id=test", "s3_secret_access_key=test")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

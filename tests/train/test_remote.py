@@ -9,6 +9,7 @@ from limbeck.records import remote
 from limbeck.records.dataset import open_dataset
 from limbeck.records.errors import CorruptRecord
 from limbeck.records.remote import open_remote
+from tests.s3 import s3_client, s3_server
 from train.inputs import open_inputs
 from train.recipe import Recipe
 from train.stream import Stream
@@ -20,23 +21,9 @@ BUCKET = "limbeck-train"
 @pytest.fixture(scope="module")
 def client():
     """A client of a local server; its address is in the environment meanwhile."""
-    boto3 = pytest.importorskip("boto3", reason="needs the package boto3")
-    moto = pytest.importorskip("moto.server", reason="needs the packages moto[s3] and flask")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        }.items():
-            patch.setenv(name, value)
-        made = boto3.client("s3")
+    with s3_server() as address, s3_client(address) as made:
         made.create_bucket(Bucket=BUCKET)
         yield made
-    server.stop()
 
 
 def upload(client, directory, name):

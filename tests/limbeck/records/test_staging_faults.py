@@ -14,6 +14,7 @@ from limbeck.records.manifest import read_manifest
 from limbeck.records.staging import stage
 from limbeck.records.staging_store import bytes_below
 from limbeck.records.verify import verify
+from tests.s3 import s3_client, s3_server
 
 KILLER = Path(__file__).parent / "staging_killer.py"
 ROOT = KILLER.parents[3]
@@ -185,23 +186,9 @@ def test_full_disk_leaves_no_half_file_and_the_next_call_goes_on(masters, tmp_pa
 @pytest.fixture(scope="module")
 def bucket():
     """A client of a local S3 server; its address is in the environment meanwhile."""
-    boto3 = pytest.importorskip("boto3", reason="needs the package boto3")
-    moto = pytest.importorskip("moto.server", reason="needs the packages moto[s3] and flask")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        }.items():
-            patch.setenv(name, value)
-        client = boto3.client("s3")
+    with s3_server() as address, s3_client(address) as client:
         client.create_bucket(Bucket="limbeck-staging")
         yield client
-    server.stop()
 
 
 @pytest.mark.slow
