@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from extract.gpu import take_own_gpu
 from extract.settings import ExtractSettings, Recipe
 from limbeck.config import yaml_file
 from limbeck.config.command import parse
@@ -109,6 +110,7 @@ def run(argv: Sequence[str]) -> None:
         out=options.out,
         worker=options.worker,
     )
+    take_own_gpu()
     from extract.run import dry_run, extract
 
     with placed(recipe):

@@ -43,8 +43,8 @@ class BatchJob:
     gpus_per_node: int = 0
     """GPUs of each node that the job asks for."""
     one_gpu_each: bool = False
-    """Each rank sees one GPU, that of its number on the node: for `extract run` and programs that
-    take the first GPU that they see. Training chooses by itself."""
+    """Each rank sees one GPU, that of its number on the node: for programs that take the first GPU
+    that they see. Extraction and training choose by themselves."""
     time: str = "12:00:00"
     """How long the job may take."""
     account: str = ""
