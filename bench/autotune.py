@@ -20,9 +20,9 @@ from pathlib import Path
 import tyro
 
 from launch.environment import mpi_environment
-from launch.hosts import parse_hosts
-from launch.knobs import Knobs
-from launch.mpirun import mpirun_command
+from launch.jobs.hosts import parse_hosts
+from launch.jobs.knobs import Knobs
+from launch.jobs.mpirun import mpirun_command
 from limbeck.config import yaml_file
 
 SAMPLES_MORE = 10  # of hierarchy and cache, after those of fusion and cycle time

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from launch.network import Cluster, parse_network, reduce_seconds
+from launch.planning.network import Cluster, parse_network, reduce_seconds
 from limbeck.architectures import EncoderArchitecture
 from limbeck.labels.signals import FinalSignal, HiddenSignal, LabelDims, SparseSignal
 from limbeck.records.examples import examples_layout

@@ -1,14 +1,14 @@
 """`python -m launch`: start jobs on several ranks, and what that needs before and after."""
 
 from launch.dataflow import dataflow
-from launch.elastic import elastic
 from launch.image import image
-from launch.plan import plan
+from launch.jobs.elastic import elastic
+from launch.jobs.run import run
+from launch.jobs.versions import print_versions
+from launch.planning.plan import plan
 from launch.render.command import render
-from launch.run import run
 from launch.stage import stage
-from launch.supervise import supervise
-from launch.versions import print_versions
+from launch.supervision.supervise import supervise
 from limbeck.config.command import dispatch
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from launch.environment import project_root
-from launch.run_options import split_command
+from launch.jobs.run_options import split_command
 from limbeck.config.command import parse
 from limbeck.config.errors import UsageError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from launch.files import write_text_atomically
 
-# launch/mpirun.py knows the options of these.
+# launch/jobs/mpirun.py knows the options of these.
 SUPPORTED_MAJORS = (4, 5)
 
 

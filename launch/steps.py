@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch.environment import mpi_environment
-from launch.mpirun import mpirun_command
-from launch.processes import end_with_parent
+from launch.jobs.mpirun import mpirun_command
+from launch.processes.family import end_with_parent
 from limbeck.config.errors import LimbeckError
 
 # TensorFlow says these at every start, whatever its log level; the log file keeps them.

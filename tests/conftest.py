@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def mpirun_line(num_ranks: int, arguments: Sequence[str]) -> list[str]:
     """The command line that runs this Python with `arguments` on `num_ranks` ranks."""
-    from launch.mpirun import mpirun_command
+    from launch.jobs.mpirun import mpirun_command
 
     return mpirun_command(num_ranks, [sys.executable, *arguments])
 

@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 
 import tyro
 
-from launch.knobs import Knobs
+from launch.jobs.knobs import Knobs
 from limbeck.config.errors import UsageError
 
 __all__ = [

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from launch.knobs import load_knobs
-from launch.links import Links
+from launch.jobs.knobs import load_knobs
+from launch.jobs.links import Links
 from launch.render.around import (
     Repeated,
     check_positive,

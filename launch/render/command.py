@@ -9,10 +9,10 @@ from typing import Any
 
 from launch.environment import environment_prefix
 from launch.files import write_text_atomically
+from launch.jobs.run_options import split_command
 from launch.render.kubernetes import KubernetesJob, kubernetes_file
 from launch.render.lsf import LsfJob, lsf_script
 from launch.render.slurm import SlurmJob, slurm_script
-from launch.run_options import split_command
 from limbeck.config.command import before_work, parse
 from limbeck.config.errors import UsageError
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from launch.links import Links, Ssh
+from launch.jobs.links import Links, Ssh
 from launch.render.around import check_positive, check_supervision, supervise_words
 from launch.render.mpirun_line import mpirun_words
 from launch.render.pods import PodSettings, container, pod

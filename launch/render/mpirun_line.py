@@ -1,9 +1,9 @@
-"""The mpirun line of a rendered file: `launch.mpirun`'s, for programs and hosts elsewhere."""
+"""The mpirun line of a rendered file: `launch.jobs.mpirun`'s, for programs and hosts elsewhere."""
 
 from collections.abc import Iterable, Sequence
 
-from launch.links import Links
-from launch.mpirun import mpirun_command
+from launch.jobs.links import Links
+from launch.jobs.mpirun import mpirun_command
 from launch.render.around import Supervised, supervise_words
 from launch.render.batch import BatchJob, rank_words
 from launch.render.quoting import join

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from launch.knobs import load_knobs
+from launch.jobs.knobs import load_knobs
 from launch.render.around import Repeated, check_positive, environment_of, stage_words
 from launch.render.quoting import exports, quote
 from limbeck.config.errors import UsageError

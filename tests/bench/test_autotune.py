@@ -3,7 +3,7 @@
 import pytest
 
 from bench.autotune import Options, best_row, knobs_of, write_knobs
-from launch.knobs import Knobs, load_knobs
+from launch.jobs.knobs import Knobs, load_knobs
 
 # As Horovod 0.28.1 writes it, the blanks too.
 CSV = """\

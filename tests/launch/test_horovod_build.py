@@ -11,7 +11,7 @@ import pytest
 from launch.environment import find_mpi, mpi_environment
 from launch.horovod import build, patch
 from launch.horovod.build import Build, BuildError, cached_wheel
-from launch.mpirun import mpirun_command
+from launch.jobs.mpirun import mpirun_command
 
 
 @pytest.mark.slow  # every fast test of several ranks sums so as well

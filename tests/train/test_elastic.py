@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from launch.process_table import read_table
+from launch.processes.table import read_table
 from limbeck.config import yaml_file
 from limbeck.runs import read_metrics
 from train import checkpoint

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from launch.process_table import read_process
+from launch.processes.table import read_process
 from limbeck.runs import read_metrics
 from tests.conftest import process_environment
 from train import checkpoint

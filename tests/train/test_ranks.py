@@ -88,7 +88,7 @@ def start(size, recipe, run_dir, *, delayed=False):
     With `delayed` every rank is late by chance before each step and each sum.
     """
     from launch.environment import mpi_environment
-    from launch.mpirun import mpirun_command
+    from launch.jobs.mpirun import mpirun_command
 
     line = [sys.executable, "-m", "train", "run", str(recipe), "--run-dir", str(run_dir)]
     if delayed:

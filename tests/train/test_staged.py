@@ -242,7 +242,7 @@ def test_verbs_take_the_directory_of_the_whole_run(shared_toy, whole, inside):
 def start(recipe, run_dir, *, size=1):
     """Starts `python -m train run`, under mpirun when there are several ranks."""
     from launch.environment import mpi_environment
-    from launch.mpirun import mpirun_command
+    from launch.jobs.mpirun import mpirun_command
 
     line = [sys.executable, "-m", "train", "run", str(recipe), "--run-dir", str(run_dir)]
     return subprocess.Popen(

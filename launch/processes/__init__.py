@@ -1,0 +1,1 @@
+"""A command and all processes that came of it: followed, asked to stop, ended. Linux only."""
