@@ -104,8 +104,8 @@ def our_work(directory: str, batch: Batch, *, shape: Shape, threads: int, jit: b
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from limbeck.models.dropout import DropoutKeys
     from limbeck.weights.hf import load_masked_lm
-    from train.optimizers import AdamFamily
     from train.recipe import Optimizer
+    from train.updates.optimizers import AdamFamily
 
     model, _ = load_masked_lm(directory)
     tensors = {name: tf.constant(v.astype(np.int32)) for name, v in batch.items()}

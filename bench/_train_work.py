@@ -19,13 +19,13 @@ from limbeck.records.keys import input_digest, key_rows, make_key, shards_of
 from limbeck.records.layout import Layout
 from limbeck.records.writer import DatasetWriter
 from limbeck.runs import RunDirectory
-from train.advance import advance, prepare_batch
 from train.inputs import open_inputs
 from train.job import Job, build_job
 from train.meter import Meter
 from train.recipe import Data, LiveTeacher, ModelInit, Optimizer, Recipe, Training, make_term
 from train.stopping import StopRequest
 from train.stream import RankBatch, Stream
+from train.updates.advance import advance, prepare_batch
 
 __all__ = ["Sizes", "flops", "live_steps", "make_job", "store_and_memory", "write_all"]
 

@@ -23,13 +23,13 @@ import tyro
 from limbeck import ranks
 from limbeck.labels.signals import FinalSignal, HiddenSignal, Signal, SparseSignal
 from limbeck.weights.hf_folder import read_architecture
-from train.advance import prepare_batch
 from train.inputs import Inputs, open_inputs
 from train.objective import BoundTerm, Objective, bind
 from train.recipe import Data, LiveTeacher, ModelInit, Optimizer, Recipe, Term, Training, make_term
 from train.step import TrainStep
 from train.stream import RankBatch
-from train.student import Student, build_student
+from train.students.student import Student, build_student
+from train.updates.advance import prepare_batch
 
 GRID = (1.0, 2.0, 4.0)
 

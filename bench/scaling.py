@@ -35,12 +35,12 @@ from limbeck import ranks
 from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.models.masked_lm import build_masked_lm
 from limbeck.ranks import World
-from train.batch import MicroBatch, cut
 from train.objective import Objective, bind
+from train.reading.batch import MicroBatch, cut
 from train.recipe import Optimizer, make_term
 from train.step import Gradients, TrainStep, to_tensors
-from train.student import Student
-from train.student_plan import StudentPlan
+from train.students.student import Student
+from train.students.student_plan import StudentPlan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,8 +36,8 @@ import tyro
 from bench._train_torch import KINDS, TorchLoop
 from bench._train_work import Sizes, flops, live_steps, make_job, store_and_memory, write_all
 from limbeck import ranks
-from train.advance import prepare_batch
 from train.stream import Stream
+from train.updates.advance import prepare_batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,14 @@ from limbeck.config.command import before_work, parse
 from limbeck.config.errors import UsageError
 from limbeck.ranks import World
 from limbeck.runs import stage_runs_of, student_run
-from train.across import prepare_alike
-from train.asked import EvaluateOptions, asked_of
-from train.given import check_evaluation, check_model, check_output
+from train.evaluation.asked import EvaluateOptions, asked_of
+from train.evaluation.given import check_evaluation, check_model, check_output
 from train.json_file import write_json
-from train.plan_command import plan
-from train.preflight import how_complete, is_complete, preflight
 from train.recipe import Recipe
 from train.staged import opened_by, prepare, stages_complete, train_stages
+from train.starting.across import prepare_alike
+from train.starting.plan_command import plan
+from train.starting.preflight import how_complete, is_complete, preflight
 from train.stopping import EXIT_STOPPED
 
 __all__ = ["VERBS"]
@@ -147,7 +147,7 @@ def evaluate(argv: Sequence[str]) -> int:
         asked = asked_of(_of_student(options, "model"))
         check_output(options.json, option="--json")
         check_evaluation(asked)
-    from train.evaluate_command import evaluate_model
+    from train.evaluation.evaluate_command import evaluate_model
 
     lines = evaluate_model(asked, json_file=options.json)
     print("\n".join(lines))
@@ -189,7 +189,7 @@ def predict(argv: Sequence[str]) -> int:
         check_output(options.json, option="--json")
         check_model(options.model)
     ranks.init()
-    from train.models import open_model
+    from train.evaluation.models import open_model
     from train.predict import predict_lines
 
     with before_work():

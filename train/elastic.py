@@ -20,14 +20,14 @@ from limbeck import ranks
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.ranks import World
 from limbeck.runs import RunDirectory
-from train.across import different, prepare_alike, traits
-from train.checkpoint import Progressed, progressed_from_bytes, progressed_to_bytes
+from train.checkpoints.checkpoint import Progressed, progressed_from_bytes, progressed_to_bytes
 from train.inputs import Inputs
 from train.job import Job, in_world, resume
 from train.loop import PROG, Result, build, run_steps, say_complete
-from train.opening import announce, lock, silent
-from train.preflight import is_complete, preflight
 from train.recipe import Recipe
+from train.starting.across import different, prepare_alike, traits
+from train.starting.opening import announce, lock, silent
+from train.starting.preflight import is_complete, preflight
 from train.stopping import StopRequest
 
 __all__ = ["COMMIT_EVERY", "Member", "train_elastically"]
@@ -207,7 +207,7 @@ def _is_complete(recipe: Recipe, run: RunDirectory, world: World) -> bool:
 
 
 def _lock(run: RunDirectory, world: World, stack: contextlib.ExitStack, *, within_s: float) -> None:
-    """As `train.opening.lock`, with patience for the leader before."""
+    """As `train.starting.opening.lock`, with patience for the leader before."""
     deadline = time.monotonic() + within_s
     while True:
         try:

@@ -2,7 +2,7 @@
 
 Every entry counts once, however rows are cut into batches and spread over ranks: those that carry a
 label of the examples, those that a family labels. Logits are never kept beyond a batch. A `unigram`
-predictor (`train.unigram`) is the floor that any trained masked LM must leave behind.
+predictor (`train.evaluation.unigram`) is the floor that any trained masked LM must leave behind.
 """
 
 # m rows of a batch, T tokens, Q entries of a padded list, V vocabulary
@@ -22,11 +22,7 @@ from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
 from limbeck.records.examples import check_examples
 from limbeck.runs import still_working
-from train.batch import MicroBatch, base_list, bucket_length, cut
-from train.families import Family
-from train.formula import Outputs
-from train.forward import model_outputs
-from train.heldout import (
+from train.evaluation.heldout import (
     WHERE,
     Comparison,
     answers_of,
@@ -34,16 +30,20 @@ from train.heldout import (
     compared_layers,
     distribution_of,
 )
+from train.formula import Outputs
 from train.inputs import Inputs
 from train.metrics.measures import CosineMeasure, KLMeasure, LabelMeasure, Measure, Projection
 from train.metrics.questions import head_of_family, label_questions, suffix_of
 from train.metrics.scores import Scores, joined
-from train.mixture import Corpora, CorpusInputs
 from train.objective import Asked, Objective
+from train.reading.batch import MicroBatch, base_list, bucket_length, cut
+from train.reading.families import Family
+from train.reading.mixture import Corpora, CorpusInputs
 from train.recipe import HiddenTerm, StudentFacts, Term
 from train.step import batch_spec, to_tensors
-from train.student import Student
-from train.student_plan import StudentPlan
+from train.students.forward import model_outputs
+from train.students.student import Student
+from train.students.student_plan import StudentPlan
 
 __all__ = ["Evaluation", "Evaluator", "ModelPredictor", "Predictor", "Scores", "make_evaluator"]
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from limbeck.config.errors import UsageError
 from limbeck.weights.hf import export_hf
-from train.given import is_run
-from train.models import LoadedModel, open_model
+from train.evaluation.given import is_run
+from train.evaluation.models import LoadedModel, open_model
 from train.recipe.heads import Head
-from train.student_model import standard_model
-from train.student_plan import SEVERAL
+from train.students.student_model import standard_model
+from train.students.student_plan import SEVERAL
 
 __all__ = ["export"]
 

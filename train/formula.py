@@ -27,9 +27,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from train.batch import MicroBatch, base_group
-from train.bound import BoundTerm, Outputs, Projection
+from train.reading.batch import MicroBatch, base_group
 from train.recipe.term import Term
+from train.starting.bound import BoundTerm, Outputs, Projection
 
 __all__ = [
     "BatchFormula",

@@ -15,17 +15,17 @@ from limbeck.order import Mixture, Order, TwoLevel
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
 from limbeck.weights.hf_folder import read_any_architecture
-from train.batch import base_list
-from train.corpora import open_corpora, open_heldout, open_heldout_tasks
-from train.coverage import check_corpora
-from train.families import Family
-from train.heldout import HeldoutSet, check_heldout
-from train.live import LiveFamily, LiveLabels, open_live
-from train.masking import Masker, open_masker
-from train.mixture import Corpora
+from train.evaluation.heldout import HeldoutSet, check_heldout
+from train.reading.batch import base_list
+from train.reading.corpora import open_corpora, open_heldout, open_heldout_tasks
+from train.reading.coverage import check_corpora
+from train.reading.families import Family
+from train.reading.live import LiveFamily, LiveLabels, open_live
+from train.reading.masking import Masker, open_masker
+from train.reading.mixture import Corpora
 from train.recipe import ModelInit, Recipe, StudentFacts, Term
 from train.stream import Source
-from train.student_plan import StudentPlan, plan_student
+from train.students.student_plan import StudentPlan, plan_student
 
 __all__ = ["Inputs", "open_inputs", "student_architecture"]
 

@@ -9,20 +9,20 @@ from limbeck.config.errors import UsageError
 from limbeck.ranks import World
 from limbeck.records.canonical import differences
 from limbeck.runs import RunDirectory
-from train import checkpoint
-from train.checkpoint import Progressed
+from train.checkpoints import checkpoint
+from train.checkpoints.checkpoint import Progressed
+from train.checkpoints.restore import broadcast_state, fill, named_tensors
+from train.checkpoints.warm import WarmStart, take_over
 from train.evaluate import Evaluation, make_evaluator
 from train.formula import formula_of
 from train.inputs import Inputs
 from train.objective import Objective, bind
 from train.recipe import Recipe
 from train.recipe.plugins import fingerprints
-from train.restore import broadcast_state, fill, named_tensors
+from train.starting.surroundings import make_deterministic, surroundings
 from train.step import TrainStep
 from train.stream import Source
-from train.student import build_student
-from train.surroundings import make_deterministic, surroundings
-from train.warm import WarmStart, take_over
+from train.students.student import build_student
 
 __all__ = ["Job", "build_job", "check_formulas", "in_world", "resume"]
 

@@ -10,24 +10,24 @@ from limbeck import ranks
 from limbeck.config.place import placed
 from limbeck.ranks import World
 from limbeck.runs import Heartbeat, MetricsLog, RunDirectory
-from train.across import prepare_alike
-from train.advance import advance, prepare_batch
-from train.checkpoint import Progressed
+from train.checkpoints.checkpoint import Progressed
+from train.checkpoints.judge import gave_up, judged, verdict
+from train.checkpoints.saving import Saver
+from train.checkpoints.warm import WarmStart
 from train.evaluate import Scores
 from train.inputs import Inputs
 from train.job import Job, build_job, resume
-from train.judge import gave_up, judged, verdict
 from train.ledger import Ledger
 from train.meter import Meter, StepValues
-from train.opening import announce, lock, silent
-from train.preflight import how_complete, is_complete, newest_step, preflight
-from train.quarantine import Quarantine
+from train.reading.quarantine import Quarantine
 from train.recipe import Recipe
-from train.saving import Saver
+from train.starting.across import prepare_alike
+from train.starting.opening import announce, lock, silent
+from train.starting.preflight import how_complete, is_complete, newest_step, preflight
 from train.stopping import StopRequest
 from train.stream import RankBatch, Stream
-from train.student import Student
-from train.warm import WarmStart
+from train.students.student import Student
+from train.updates.advance import advance, prepare_batch
 
 __all__ = ["PROG", "Result", "build", "run_steps", "say_complete", "train"]
 
@@ -54,7 +54,10 @@ class Result:
     """Of the last evaluation on held-out data; None where this call made none."""
 
     student: Student | None
-    """As trained; None where the run was complete before (`train.models.open_model` loads it)."""
+    """As trained; None where the run was complete before.
+
+    `train.evaluation.models.open_model` loads one of those.
+    """
 
 
 def train(
@@ -78,7 +81,7 @@ def train(
       recipe: what to do.
       run_dir: new or empty, or of an earlier call with the same recipe.
       world: from `limbeck.ranks.init`; one rank when None.
-      inputs: of `train.preflight`, where that was called already.
+      inputs: of `train.starting.preflight`, where that was called already.
       say: takes the lines that the leader prints.
       warm: what a stage starts from where it has no checkpoint yet.
       inspect: looks at the new student before anything is trained, and may refuse it.

@@ -26,8 +26,8 @@ import train.losses  # noqa: F401  ties formulas to the terms that come with Lim
 from limbeck.labels.fitted import Fitted
 from limbeck.labels.signals import SparseSignal, TaskSignal
 from train import formula
-from train.batch import MicroBatch
 from train.formula import BoundTerm, Given, Outputs, Projection, formula_of
+from train.reading.batch import MicroBatch
 from train.recipe import ProjectionPlan, StudentFacts, Term, term_names
 
 __all__ = ["Asked", "BoundTerm", "Objective", "Outputs", "View", "bind"]
@@ -189,7 +189,7 @@ def bind(
     *,
     global_batch: int = 0,
 ) -> Objective:
-    """Resolves terms that have been checked against opened families (`train.families`).
+    """Resolves terms that have been checked against opened families (`train.reading.families`).
 
     Args:
       terms: of the recipe.

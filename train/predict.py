@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from limbeck.config.errors import UsageError
 from limbeck.tokens import Tokenizer
-from train.models import LoadedModel
-from train.predict_tasks import next_tokens, task_answers
+from train.evaluation.models import LoadedModel
+from train.evaluation.predict_tasks import next_tokens, task_answers
 
 __all__ = ["MASK", "Filling", "as_plain", "encode_with_masks", "fill_masks", "predict_lines"]
 

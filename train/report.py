@@ -8,8 +8,8 @@ from limbeck.config.command import before_work
 from limbeck.config.errors import UsageError
 from limbeck.pages import write_page
 from train.json_file import write_json
-from train.report_page import build_page, score_names, summary_rows
-from train.run_record import RunRecord, read_runs
+from train.reports.page import build_page, score_names, summary_rows
+from train.reports.run_record import RunRecord, read_runs
 
 __all__ = ["MOST_RUNS", "report_runs"]
 

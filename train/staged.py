@@ -22,14 +22,14 @@ from limbeck.config.place import placed
 from limbeck.ranks import World
 from limbeck.records.files import atomic_write
 from limbeck.runs import RunDirectory
-from train import checkpoint
-from train.across import prepare_alike
-from train.checkpoint import Checkpoint
+from train.checkpoints import checkpoint
+from train.checkpoints.checkpoint import Checkpoint
+from train.checkpoints.warm import WarmStart
 from train.inputs import Inputs, open_inputs, student_architecture
-from train.preflight import is_complete, newest_step
 from train.recipe import Recipe
-from train.stages import StageRun, carries, goes_on_from, stage_runs
-from train.warm import WarmStart
+from train.starting.across import prepare_alike
+from train.starting.preflight import is_complete, newest_step
+from train.starting.stages import StageRun, carries, goes_on_from, stage_runs
 
 __all__ = ["Prepared", "opened_by", "prepare", "stages_complete", "train_stages"]
 
@@ -124,7 +124,7 @@ def train_stages(
 
 def _check_frozen(later: Sequence[StageRun], student: Any) -> None:
     """Refuses patterns of stages to come that name no variables, or leave none."""
-    from train.student import frozen_names
+    from train.students.student import frozen_names
 
     variables = [name for name in student.named_variables if name.startswith("model/")]
     names = [name.removeprefix("model/") for name in variables]

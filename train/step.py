@@ -20,13 +20,13 @@ import tensorflow as tf
 from limbeck import ranks
 from limbeck.models.basic import Precision
 from limbeck.models.dropout import DropoutKeys
-from train.batch import MicroBatch
-from train.forward import forward
-from train.loss_scale import LossScale
 from train.objective import Objective
-from train.optimizers import AdamFamily
+from train.reading.batch import MicroBatch
 from train.recipe import Optimizer
-from train.student import Student
+from train.students.forward import forward
+from train.students.student import Student
+from train.updates.loss_scale import LossScale
+from train.updates.optimizers import AdamFamily
 
 __all__ = ["Gradients", "Outcome", "TrainStep", "Update", "batch_spec", "to_tensors"]
 

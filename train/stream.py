@@ -21,10 +21,10 @@ from limbeck.config.errors import LimbeckError
 from limbeck.order import GlobalBatch, Mixture, Order, StreamState, padded_size, rank_slice
 from limbeck.ranks import World
 from limbeck.records.examples import check_examples
-from train.batch import FamilyArrays, MicroBatch, bucket_length, count_items, cut
-from train.masking import Masker
-from train.mixture import Corpora, OnBadRecord, Slice
-from train.quarantine import BadRow
+from train.reading.batch import FamilyArrays, MicroBatch, bucket_length, count_items, cut
+from train.reading.masking import Masker
+from train.reading.mixture import Corpora, OnBadRecord, Slice
+from train.reading.quarantine import BadRow
 
 __all__ = ["LiveAnswers", "RankBatch", "Source", "Stream"]
 
@@ -43,7 +43,7 @@ class RankBatch:
     """(n, 16) uint8 keys of these rows, as they were read."""
 
     items: Mapping[str, int]
-    """What terms divide by, from the labels alone; see `train.batch.count_items`."""
+    """What terms divide by, from the labels alone; see `train.reading.batch.count_items`."""
 
     num_tokens: int
     """Real tokens in the slice."""

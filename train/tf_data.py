@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from train.batch import MicroBatch
+from train.reading.batch import MicroBatch
 from train.step import batch_spec
 from train.stream import Source, Stream
 
@@ -31,7 +31,8 @@ def as_tf_dataset(
       depth: global batches read ahead.
 
     Returns:
-      A dataset of nested dicts as `train.batch` describes them; lengths of rows and lists vary.
+      A dataset of nested dicts as `train.reading.batch` describes them; rows and lists have
+      different lengths.
     """
     first = source.read(source.global_rows(position)).micro[0]
 

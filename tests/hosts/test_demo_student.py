@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.hosts.conftest import Job, launch_line
-from train import checkpoint
+from train.checkpoints import checkpoint
 
 STUDENT = ROOT / "runs" / "demo" / "runs" / "student"
 

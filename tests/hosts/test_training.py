@@ -10,7 +10,7 @@ import pytest
 from limbeck.runs import read_metrics
 from tests.hosts.conftest import Job, kill, launch_line
 from tests.train.conftest import Toy
-from train import checkpoint
+from train.checkpoints import checkpoint
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train import checkpoint
-from train.checkpoint import Checkpoint
+from train.checkpoints import checkpoint
+from train.checkpoints.checkpoint import Checkpoint
 
 
 def make(root: Path) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 from limbeck import ranks
 from limbeck.config import yaml_file
 from limbeck.ranks import World
-from train import checkpoint, loop
+from train import loop
+from train.checkpoints import checkpoint
 from train.recipe import Recipe
 from train.stopping import EXIT_STOPPED
 

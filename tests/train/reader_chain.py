@@ -19,7 +19,7 @@ from limbeck.order import Order, StreamState
 from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
 from train.ledger import audit, keys_digest, ledger_line
-from train.mixture import Corpora, CorpusInputs
+from train.reading.mixture import Corpora, CorpusInputs
 from train.stream import Source, Stream
 
 WORLDS = (1, 3, 7, 2, 8)

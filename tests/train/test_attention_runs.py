@@ -74,7 +74,7 @@ def recipe_of(toy, objective):
 
 
 def test_run_with_an_auxiliary_block_resumes_to_the_same_bytes(labelled, tmp_path, deterministic):
-    from train import checkpoint
+    from train.checkpoints import checkpoint
     from train.loop import train
 
     recipe, lines = recipe_of(labelled, [TERMS[0], TERMS[2], TERMS[5]]), []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train import checkpoint
+from train.checkpoints import checkpoint
 
 CHECKS = str(Path(__file__).with_name("bad_input_checks.py"))
 

@@ -13,12 +13,12 @@ from limbeck.ranks import World
 from limbeck.runs import read_metrics
 from train import formula
 from train.formula import Outputs
-from train.forward import forward
 from train.inputs import open_inputs
 from train.objective import bind
 from train.recipe import Recipe, Term, Wants, register, term
 from train.step import TrainStep, to_tensors
-from train.student import build_student
+from train.students.forward import forward
+from train.students.student import build_student
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from launch.processes.table import read_table
 from limbeck.config import yaml_file
 from limbeck.runs import read_metrics
-from train import checkpoint
+from train.checkpoints import checkpoint
 from train.inputs import open_inputs
 from train.ledger import audit
 from train.recipe import Recipe

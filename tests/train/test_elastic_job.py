@@ -11,8 +11,9 @@ from limbeck.config import yaml_file
 from limbeck.config.errors import LimbeckError, UsageError
 from limbeck.ranks import World, collectives, elastic
 from limbeck.runs import RunDirectory, read_metrics
-from train import checkpoint, loop
 from train import elastic as elastic_run
+from train import loop
+from train.checkpoints import checkpoint
 from train.commands import run as run_command
 from train.elastic import Member, train_elastically
 from train.inputs import open_inputs

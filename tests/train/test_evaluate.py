@@ -20,11 +20,11 @@ from limbeck.records.dataset import open_dataset
 from limbeck.runs import metric
 from train import evaluate
 from train.evaluate import Evaluator, ModelPredictor
-from train.families import open_family
-from train.heldout import Comparison, check_distribution, distribution_of
+from train.evaluation.heldout import Comparison, check_distribution, distribution_of
+from train.evaluation.unigram import Unigram
 from train.inputs import open_inputs
+from train.reading.families import open_family
 from train.recipe import Recipe, StudentFacts
-from train.unigram import Unigram
 
 V, D, TEACHER_DIM = 50, 8, 12
 

@@ -19,7 +19,7 @@ import pytest
 from launch.processes.table import read_process
 from limbeck.runs import read_metrics
 from tests.conftest import process_environment
-from train import checkpoint
+from train.checkpoints import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTY = str(Path(__file__).with_name("faulty.py"))

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from train import formula
-from train.batch import FamilyArrays, count_items, cut, list_name
 from train.formula import BoundTerm, Given, Outputs, formula_of
+from train.reading.batch import FamilyArrays, count_items, cut, list_name
 from train.recipe import Term, Wants, make_term, term
 
 # m rows, T tokens, Q entries

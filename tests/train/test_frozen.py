@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from limbeck.config import UsageError, yaml_file
-from train import checkpoint
+from train.checkpoints import checkpoint
 from train.loop import train
 from train.recipe import Recipe
-from train.student import frozen_names
+from train.students.student import frozen_names
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 NAMES = ["encoder/embeddings/token", "encoder/embeddings/norm/beta", "head/kernel"]

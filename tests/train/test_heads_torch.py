@@ -9,13 +9,13 @@ from limbeck.weights.heads import head_of
 from limbeck.weights.names import table_of
 from tests.train.conftest import V
 from tests.train.kinds import task_rows
-from train.batch import count_items, cut
-from train.forward import forward
-from train.models import open_model
+from train.evaluation.models import open_model
 from train.objective import bind
+from train.reading.batch import count_items, cut
 from train.recipe import make_term
 from train.step import to_tensors
-from train.student import Student
+from train.students.forward import forward
+from train.students.student import Student
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -2,8 +2,8 @@ import pytest
 
 from limbeck.config import UsageError, yaml_file
 from limbeck.ranks import World
-from train.preflight import preflight
 from train.recipe import Recipe
+from train.starting.preflight import preflight
 
 
 def check(toy, plain):

@@ -9,7 +9,7 @@ from limbeck.order import Order
 from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
 from train.ledger import Ledger, audit, keys_digest
-from train.mixture import Corpora, CorpusInputs
+from train.reading.mixture import Corpora, CorpusInputs
 from train.stream import Source
 
 

@@ -14,12 +14,12 @@ from limbeck.labels.signals import FinalSignal
 from limbeck.records.dataset import open_dataset
 from limbeck.runs import read_metrics
 from train import formula
-from train.approximation import approximation_lines
 from train.formula import Given
 from train.inputs import open_inputs
 from train.loop import train
 from train.objective import bind
 from train.recipe import DistributionTerm, HiddenTerm, Recipe, make_term, register, term
+from train.starting.approximation import approximation_lines
 
 V, D = 50, 12
 

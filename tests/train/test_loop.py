@@ -9,12 +9,12 @@ from limbeck.config import LimbeckError, UsageError, yaml_file
 from limbeck.models.masked_lm import build_masked_lm
 from limbeck.models.names import named_variables
 from limbeck.runs import read_metrics
-from train import checkpoint
+from train.checkpoints import checkpoint
+from train.checkpoints.restore import load_run
 from train.evaluate import Evaluator
+from train.evaluation.unigram import Unigram
 from train.loop import train
 from train.recipe import Recipe
-from train.restore import load_run
-from train.unigram import Unigram
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 

@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from limbeck.config import yaml_file
 from limbeck.ranks import World
-from train.forward import forward
 from train.inputs import open_inputs
 from train.objective import bind
 from train.recipe import Recipe
 from train.step import to_tensors
-from train.student import build_student
+from train.students.forward import forward
+from train.students.student import build_student
 
 HIDDEN = {"loss": "hidden_mse", "signal": "states", "student_layer": 1, "projection": "linear"}
 OBJECTIVE = [{"loss": "kl", "signal": "top"}, {"loss": "mlm"}, HIDDEN]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from train import checkpoint
+from train.checkpoints import checkpoint
 
 PLUGIN = '''\
 from dataclasses import dataclass

@@ -6,14 +6,14 @@ import tensorflow as tf
 
 from limbeck.config import yaml_file
 from limbeck.ranks import World
-from train import checkpoint
+from train.checkpoints import checkpoint
 from train.inputs import open_inputs
 from train.loop import train
-from train.loss_scale import GROW_EVERY, START, LossScale
 from train.objective import bind
 from train.recipe import Recipe
 from train.step import TrainStep, to_tensors
-from train.student import build_student
+from train.students.student import build_student
+from train.updates.loss_scale import GROW_EVERY, START, LossScale
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 

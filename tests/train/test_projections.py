@@ -10,7 +10,7 @@ from train import projections
 from train.inputs import open_inputs
 from train.projections import make_projection, projection
 from train.recipe import ProjectionPlan, Recipe, projection_kinds
-from train.student import build_student
+from train.students.student import build_student
 
 
 def plan(kind, *, name="p", source_dim=64, target_dim=32):

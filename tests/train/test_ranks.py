@@ -14,7 +14,7 @@ import pytest
 
 from limbeck.config import yaml_file
 from limbeck.runs import read_metrics
-from train import checkpoint
+from train.checkpoints import checkpoint
 from train.loop import train
 from train.recipe import Recipe
 

@@ -12,9 +12,9 @@ from limbeck.config import LimbeckError, UsageError, yaml_file
 from limbeck.runs import MetricsLog, RunDirectory, metric
 from train.recipe import Recipe
 from train.report import MOST_RUNS, report_runs
-from train.report_curves import MOST_POINTS, thinned, value_text
-from train.report_page import build_page
-from train.run_record import Curve, read_runs
+from train.reports.curves import MOST_POINTS, thinned, value_text
+from train.reports.page import build_page
+from train.reports.run_record import Curve, read_runs
 
 OBJECTIVE = [
     {"loss": "kl", "signal": "top", "temperature": 2.0, "weight": 0.5},

@@ -10,12 +10,12 @@ from limbeck.config import yaml_file
 from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
 from tests.train.conftest import P, V
-from train.forward import forward
 from train.inputs import open_inputs
 from train.objective import bind
 from train.recipe import Recipe
 from train.step import to_tensors
-from train.student import build_student
+from train.students.forward import forward
+from train.students.student import build_student
 
 WIDE, NARROW, K, TAU = 20, 12, 6, 2.0
 ROWS = np.arange(0, 40, 3)

@@ -15,7 +15,7 @@ import pytest
 
 from limbeck.config import UsageError, yaml_file
 from limbeck.runs import stage_runs_of, student_run
-from train import checkpoint
+from train.checkpoints import checkpoint
 from train.loop import train
 from train.recipe import Recipe
 

@@ -9,14 +9,14 @@ import pytest
 from limbeck.config import yaml_file
 from limbeck.ranks import World
 from limbeck.runs import read_metrics
-from train.forward import forward
 from train.inputs import open_inputs
 from train.loop import train
 from train.losses import transport_plan
 from train.objective import bind
 from train.recipe import Recipe
 from train.step import TrainStep, to_tensors
-from train.student import build_student
+from train.students.forward import forward
+from train.students.student import build_student
 
 ROOT = Path(__file__).resolve().parents[2]
 B = 7

@@ -9,7 +9,7 @@ from train.inputs import open_inputs
 from train.objective import bind
 from train.recipe import Recipe
 from train.step import TrainStep, to_tensors
-from train.student import build_student
+from train.students.student import build_student
 
 
 class Setup:

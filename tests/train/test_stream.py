@@ -15,8 +15,8 @@ from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
 from limbeck.records.errors import CorruptRecord
 from limbeck.records.mapped import map_files
-from train.families import open_family
-from train.mixture import Corpora, CorpusInputs
+from train.reading.families import open_family
+from train.reading.mixture import Corpora, CorpusInputs
 from train.stream import Source, Stream
 
 V = 50

@@ -11,15 +11,15 @@ from limbeck.order import StreamState
 from limbeck.ranks import World
 from limbeck.runs import RunDirectory
 from tests.train.corpora_toy import KL, MLM, STATES, mixture, opened, tasks, two, write_corpora
-from train.corpora import open_corpora
-from train.forward import forward
-from train.masking import open_masker
 from train.objective import bind
-from train.plan import plan_lines
+from train.reading.corpora import open_corpora
+from train.reading.masking import open_masker
 from train.recipe import Data
+from train.starting.plan import plan_lines
 from train.step import to_tensors
 from train.stream import Stream
-from train.student import build_student
+from train.students.forward import forward
+from train.students.student import build_student
 
 
 @pytest.fixture(scope="module")

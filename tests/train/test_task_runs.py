@@ -6,7 +6,7 @@ import pytest
 
 from tests.train.conftest import ARCHITECTURE, WORDS
 from tests.train.kinds import write_kind
-from tests.train.test_student_plan import DECODER
+from tests.train.students.test_student_plan import DECODER
 
 transformers = pytest.importorskip("transformers")
 

@@ -8,7 +8,7 @@ from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
 from limbeck.runs import read_metrics
 from tests.train.kinds import write_kind
-from train import checkpoint
+from train.checkpoints import checkpoint
 from train.inputs import open_inputs
 from train.ledger import audit
 from train.loop import train

@@ -6,8 +6,8 @@ from limbeck import ranks
 from limbeck.config import yaml_file
 from limbeck.config.errors import UsageError
 from limbeck.ranks import World
-from train.preflight import preflight
 from train.recipe import Recipe
+from train.starting.preflight import preflight
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from limbeck.labels.signals import SparseSignal, TaskSignal
 from limbeck.labels.sparse import temperature_column
-from train.batch import MicroBatch, base_list
-from train.families import Family
+from train.evaluation.heldout import KL_TEMPERATURE, Comparison
 from train.formula import Outputs
-from train.heldout import KL_TEMPERATURE, Comparison
 from train.losses import full_kl_values, hidden_cosine_values, kl_values, masked_lm_values
 from train.losses.labels import binary_values, class_values, span_values
 from train.losses.logit_formulas import clean_head
 from train.metrics.questions import Question
+from train.reading.batch import MicroBatch, base_list
+from train.reading.families import Family
 
 __all__ = ["CosineMeasure", "KLMeasure", "LabelMeasure", "Measure", "Projection", "at_entries"]
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from limbeck.config.errors import UsageError
 from limbeck.records.dataset import Dataset
-from train.families import Family
+from train.reading.families import Family
 from train.recipe import StudentFacts, Term
 from train.recipe.heads import Head
 

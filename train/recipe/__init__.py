@@ -2,7 +2,8 @@
 
 The YAML loader (`limbeck.config.yaml_file`) builds these values and reports a ValueError raised
 here with the file and line of the block it belongs to. What depends on the data (is the layer
-there, is the temperature in the family's grid) is checked by `train.families` and `train.student`.
+there, is the temperature in the family's grid) is checked by `train.reading.families` and
+`train.students.student`.
 """
 
 import dataclasses

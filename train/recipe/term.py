@@ -132,7 +132,7 @@ class Term:
         return ()
 
     def list_name(self, families: Sequence[Any]) -> str:
-        """The list of a batch that it sums over; see `train.batch`.
+        """The list of a batch that it sums over; see `train.reading.batch`.
 
         Args:
           families: opened, in the order of `signals`.
@@ -143,7 +143,8 @@ class Term:
         """Refuses families and students that it cannot work with, before anything is loaded.
 
         Args:
-          families: `train.families.Family` or `train.live.LiveFamily`, in the order of `signals`.
+          families: `train.reading.families.Family` or `train.reading.live.LiveFamily`, in the
+            order of `signals`.
           student: facts.
 
         Raises:

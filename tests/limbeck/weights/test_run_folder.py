@@ -30,7 +30,7 @@ SHAPE = EncoderArchitecture(
 
 
 def write(directory, model, *, step=7):
-    """A checkpoint as `train.checkpoint.save` writes it."""
+    """A checkpoint as `train.checkpoints.checkpoint.save` writes it."""
     header = {"format": 1, "progressed": {"architecture": dataclasses.asdict(model.architecture)}}
     tensors = {f"model/{n}": np.asarray(v) for n, v in named_variables(model).items()}
     tensors["projections/hidden_2/kernel"] = np.ones((16, 32), np.float32)

@@ -20,10 +20,10 @@ from limbeck.models.names import named_variables
 from limbeck.teachers import Items, TeacherBatch, load_teacher
 from limbeck.weights.export import export_hf
 from tests.decoders import GPT2, LLAMA
-from train.attention_facts import live_facts
 from train.formula import Outputs
 from train.objective import bind
 from train.recipe import StudentFacts, make_term
+from train.starting.attention_facts import live_facts
 
 V, T, LAYERS = 30, 8, 2
 LENGTHS = np.array([8, 5, 1])

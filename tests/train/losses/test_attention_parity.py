@@ -16,11 +16,11 @@ from limbeck.labels.signals import AttentionSignal, QkvSignal, RelationsSignal
 from limbeck.models.names import named_variables
 from limbeck.teachers import Items, TeacherBatch, load_teacher
 from limbeck.weights.hf import load_masked_lm
-from train.attention_facts import AttentionFacts
 from train.formula import Outputs
 from train.objective import bind
 from train.projections import make_projection
 from train.recipe import ProjectionPlan, StudentFacts, make_term
+from train.starting.attention_facts import AttentionFacts
 from train.step import batch_spec
 
 torch = pytest.importorskip("torch")

@@ -18,13 +18,13 @@ from limbeck.records.keys import input_digest
 from limbeck.runs import metric
 from tests.train.conftest import ARCHITECTURE, S, V, write_dataset
 from tests.train.kinds import write_kind
-from tests.train.test_student_plan import DECODER
+from tests.train.students.test_student_plan import DECODER
 from train.evaluate import Evaluation, Evaluator, ModelPredictor
-from train.families import open_family
 from train.metrics.questions import label_questions
+from train.reading.families import open_family
 from train.recipe.heads import Head
-from train.student_model import fresh_model
-from train.student_plan import StudentPlan
+from train.students.student_model import fresh_model
+from train.students.student_plan import StudentPlan
 
 SHAPE = EncoderArchitecture(**ARCHITECTURE, initializer_range=0.5)
 KINDS = {

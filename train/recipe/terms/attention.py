@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from limbeck.config.errors import UsageError
-from train.attention_facts import AttentionFacts, student_facts
 from train.recipe.term import StudentFacts, Term, Unit, Wants, register
 from train.recipe.terms.attention_checks import (
     check_attending_layer,
@@ -14,6 +13,7 @@ from train.recipe.terms.attention_checks import (
     check_mask,
     check_scores,
 )
+from train.starting.attention_facts import AttentionFacts, student_facts
 
 __all__ = ["AttentionTerm"]
 

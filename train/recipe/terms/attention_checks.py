@@ -6,8 +6,8 @@ Messages begin with the name of the setting that is wrong.
 from typing import Any
 
 from limbeck.config.errors import UsageError
-from train.attention_facts import AttentionFacts
 from train.recipe.term import StudentFacts
+from train.starting.attention_facts import AttentionFacts
 
 __all__ = ["check_attending_layer", "check_heads", "check_kind", "check_mask", "check_scores"]
 

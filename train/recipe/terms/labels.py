@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from limbeck.config.errors import UsageError
-from train.batch import in_corpus
+from train.reading.batch import in_corpus
 from train.recipe.heads import TaskKind, resolve_head
 from train.recipe.term import StudentFacts, Term, Wants, register
 
@@ -33,7 +33,7 @@ class LabelTerm(Term):
     """What these terms have in common."""
 
     base_list: ClassVar[str]
-    """List of a batch that holds the entries with such a label; see `train.batch`."""
+    """List of a batch that holds the entries with such a label; see `train.reading.batch`."""
     label_field: ClassVar[str]
     """Field of the examples that says whether there is one."""
 

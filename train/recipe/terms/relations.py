@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from limbeck.config.errors import UsageError
 from limbeck.labels.relations import RelationKind
-from train.attention_facts import AttentionFacts, student_facts
 from train.recipe.term import ProjectionPlan, StudentFacts, Term, Wants, register
 from train.recipe.terms.attention_checks import (
     check_attending_layer,
@@ -15,6 +14,7 @@ from train.recipe.terms.attention_checks import (
     check_mask,
     check_scores,
 )
+from train.starting.attention_facts import AttentionFacts, student_facts
 
 __all__ = ["MiniLMTerm", "RelationsTerm"]
 

@@ -9,9 +9,9 @@ from limbeck.architectures import DecoderArchitecture, EncoderArchitecture
 from limbeck.config import UsageError, yaml_file
 from limbeck.labels.signals import AttentionSignal, HiddenSignal, QkvSignal, RelationsSignal
 from tests.decoders import GPT2
-from train.attention_facts import AttentionFacts
 from train.recipe import StudentFacts, Wants, make_term
 from train.recipe.term import Term
+from train.starting.attention_facts import AttentionFacts
 
 TEACHER = AttentionFacts(
     query_dim=24, key_dim=24, num_heads=4, num_kv_heads=4, causal=False, gives_scores=True

@@ -1,0 +1,1 @@
+"""Checkpoints: written, kept, judged, restored, handed on to the next stage."""

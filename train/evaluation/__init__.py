@@ -1,0 +1,1 @@
+"""Held-out scores and predictions: what they need, and what they are given."""

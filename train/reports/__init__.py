@@ -1,0 +1,1 @@
+"""A run's own record, and the page that shows several side by side."""

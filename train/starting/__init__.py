@@ -1,0 +1,1 @@
+"""What is looked at, compared and said before the first step."""

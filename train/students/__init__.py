@@ -1,0 +1,1 @@
+"""Students: what they are to be, how they are made, and what is trained beside them."""

@@ -1,0 +1,1 @@
+"""One update of the variables: optimisers, rates, loss scaling, what is not finite."""
