@@ -14,10 +14,15 @@ import numpy as np
 import pytest
 
 from limbeck.config import UsageError, yaml_file
+from limbeck.ranks import World
 from limbeck.runs import stage_runs_of, student_run
+from tests.train.conftest import Toy
 from train.checkpoints import checkpoint
+from train.inputs import open_inputs, student_architecture
+from train.ledger import audit
 from train.loop import train
 from train.recipe import Recipe
+from train.starting.stages import stage_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -174,6 +179,35 @@ def test_run_that_dies_in_or_between_stages_goes_on_to_the_same_bytes(shared_toy
     said = []
     assert train(recipe, cut, say=said.append).finished
     assert not any(line.startswith("step ") for line in said)
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_stage_with_other_data_reads_those_and_the_next_goes_on_with_the_first(tmp_path):
+    toy = Toy(tmp_path)
+    toy.all_families(num_rows=30)
+    other = toy.examples("other", num_rows=25, seed=9, page=500)
+    plain = staged(toy)
+    kl, states = plain["objective"]
+    plain["objective"], plain["data"]["labels"] = [kl], {"top": str(tmp_path / "top")}
+    plain["stages"] = [
+        {"name": "before", "steps": 3},
+        {
+            "name": "away",
+            "steps": 2,
+            "data": {"examples": str(other)},
+            "objective": [{"loss": "mlm"}],
+        },
+        {"name": "after", "steps": 2},
+    ]
+    recipe = recipe_of(plain)
+    assert train(recipe, tmp_path / "run", say=silent).finished
+    positions = []
+    for stage in stage_runs(recipe, tmp_path / "run", student_architecture(recipe.model)):
+        path = stage.directory / "ledger.jsonl"
+        source = open_inputs(stage.recipe).source(World(), ["masked"])
+        assert audit(path, source) == stage.recipe.training.steps
+        positions.append([json.loads(line)["position"] for line in path.read_text().splitlines()])
+    assert positions == [[0, 7, 14], [0, 7], [21, 28]]
 
 
 @pytest.mark.usefixtures("deterministic")
