@@ -20,6 +20,7 @@ from train.json_file import write_json
 from train.recipe import Recipe
 from train.staged import opened_by, prepare, stages_complete, train_stages
 from train.starting.across import prepare_alike
+from train.starting.check_command import check
 from train.starting.plan_command import plan
 from train.starting.preflight import how_complete, is_complete, preflight
 from train.stopping import EXIT_STOPPED
@@ -281,6 +282,7 @@ def report(argv: Sequence[str]) -> int:
 
 VERBS = {
     "run": (run, "train a student by a recipe, or go on with a run"),
+    "check": (check, "read a recipe, before its data are there"),
     "plan": (plan, "say what a recipe will read, compute and exchange"),
     "evaluate": (evaluate, "score a model on held-out examples"),
     "predict": (predict, "answer sentences: masks, next tokens, classes, tags"),

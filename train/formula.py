@@ -110,7 +110,9 @@ class Given:
     def teacher(self, number: int = 0) -> Mapping[str, tf.Tensor]:
         """Fields (Q, ...) of a family of the term; anything may stand at entries not valid."""
         found: Mapping[str, tf.Tensor] = self.batch["teacher"][self.term.signals[number]]
-        return found
+        if self.bound.taught in ("", self.bound.list):
+            return found
+        return {name: tf.gather(values, self.items["entry"]) for name, values in found.items()}
 
     def clean(self, values: tf.Tensor) -> tf.Tensor:
         """(Q, ...) float32, with 0 at entries that are not valid: the gradient at NaN is NaN."""

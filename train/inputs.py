@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.architectures.hf_config import Architecture
+from limbeck.config import yaml_file
 from limbeck.config.errors import UsageError
+from limbeck.config.place import remembered
 from limbeck.models.constructions.build import student_shape
 from limbeck.order import Mixture, Order, TwoLevel
 from limbeck.ranks import World
@@ -18,7 +20,7 @@ from limbeck.weights.hf_folder import read_any_architecture
 from train.evaluation.heldout import HeldoutSet, check_heldout
 from train.reading.batch import base_list
 from train.reading.corpora import open_corpora, open_heldout, open_heldout_tasks
-from train.reading.coverage import check_corpora
+from train.reading.coverage import check_corpora, check_label_fields
 from train.reading.families import Family
 from train.reading.live import LiveFamily, LiveLabels, open_live
 from train.reading.masking import Masker, open_masker
@@ -26,6 +28,7 @@ from train.reading.mixture import Corpora
 from train.recipe import ModelInit, Recipe, StudentFacts, Term
 from train.stream import Source
 from train.students.student_plan import StudentPlan, plan_student
+from train.students.trained import student_shapes
 
 __all__ = ["Inputs", "open_inputs", "student_architecture"]
 
@@ -136,11 +139,14 @@ def open_inputs(recipe: Recipe) -> Inputs:
     Raises:
       LimbeckError: the first thing wrong: a missing or damaged directory, labels of other
         examples, another vocabulary, a signal that a term cannot learn from, a temperature
-        outside a family's grid, a layer that is not there, widths that need a projection.
+        outside a family's grid, a layer that is not there, widths that need a projection, a name to
+        freeze that no variable has, a loss of one's own without its formula.
     """
+    check_types(recipe)
     data = recipe.data
     shape = student_architecture(recipe.model)
     corpora = open_corpora(data, shape, model=recipe.model.checkpoint)
+    check_label_fields(corpora, recipe.objective)
     plan = plan_student(
         recipe.model,
         shape,
@@ -179,6 +185,8 @@ def open_inputs(recipe: Recipe) -> Inputs:
     )
     check_heldout(recipe, plan.facts, inputs.heldout_sets, families)
     _ = inputs.order  # refuses weights and boundaries that do not go together
+    student_shapes(inputs)  # refuses names to freeze, and maps
+    _check_formulas(recipe, plan.facts)
     return inputs
 
 
@@ -240,6 +248,26 @@ def _constructed(shape: EncoderArchitecture, model: ModelInit) -> EncoderArchite
         raise UsageError(f"model.{error}") from error
 
 
+def check_types(recipe: Recipe) -> None:
+    """Holds a recipe that was made in Python to the types that one from a file must have.
+
+    Raises:
+      UsageError: a setting of another type, or none of its choices; begins with its path.
+    """
+    if remembered(recipe) is None:
+        yaml_file.from_plain(Recipe, yaml_file.to_plain(recipe), "recipe")
+
+
+def _check_formulas(recipe: Recipe, student: StudentFacts) -> None:
+    """Looks for the formulas of losses that are not ours; theirs have loaded TensorFlow anyway."""
+    own = type(recipe).__module__
+    if all(type(term).__module__.startswith(f"{own}.") for term in recipe.objective):
+        return
+    from train.objective import check_formulas
+
+    check_formulas(recipe.objective, student)
+
+
 def _check_term(
     index: int,
     term: Term,
@@ -255,8 +283,8 @@ def _check_term(
             and base_list(term.list_name(own)) == "masked"
         ):
             raise UsageError(
-                f"signal: {term.signals[0]!r} labels masked positions, and a causal LM predicts "
-                "the next token; extract a family with positions: all"
+                f"signal: {term.signals[0]!r} is compared at masked positions, and a causal LM "
+                "predicts the next token; take a family with positions: all, at all of them"
             )
-    except UsageError as error:
+    except (UsageError, ValueError) as error:  # a term of one's own may raise either
         raise UsageError(f"objective[{index}].{error}") from error

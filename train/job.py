@@ -12,9 +12,8 @@ from limbeck.runs import RunDirectory
 from train.checkpoints import checkpoint
 from train.checkpoints.checkpoint import Progressed
 from train.checkpoints.restore import broadcast_state, fill, named_tensors
-from train.checkpoints.warm import WarmStart, take_over
+from train.checkpoints.warm import WarmStart, fresh_maps, take_over
 from train.evaluate import Evaluation, make_evaluator
-from train.formula import formula_of
 from train.inputs import Inputs
 from train.objective import Objective, bind
 from train.recipe import Recipe
@@ -24,7 +23,7 @@ from train.step import TrainStep
 from train.stream import Source
 from train.students.student import build_student
 
-__all__ = ["Job", "build_job", "check_formulas", "in_world", "resume"]
+__all__ = ["Job", "build_job", "in_world", "resume"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +88,7 @@ def _described(inputs: Inputs) -> dict[str, Any]:
 def build_job(
     inputs: Inputs, run: RunDirectory, world: World, *, warm: WarmStart | None = None
 ) -> Job:
-    """Makes model, optimiser and functions, equal on all ranks; TensorFlow deterministic.
-
-    Raises:
-      UsageError: a term without a formula, or with one that does not do what its reach needs.
-    """
+    """Makes model, optimiser and functions, equal on all ranks; TensorFlow deterministic."""
     make_deterministic()
     recipe = inputs.recipe
     objective = bind(
@@ -102,11 +97,12 @@ def build_job(
         inputs.student,
         global_batch=recipe.training.global_batch,
     )
-    check_formulas(objective)
     source = inputs.source(world, objective.lists)
     student = build_student(inputs)
     if warm is not None:
-        student = dataclasses.replace(student, origin=warm.text)
+        fresh = fresh_maps(student.named_variables, warm)
+        anew = f"; new projections: {', '.join(fresh)}" if fresh else ""
+        student = dataclasses.replace(student, origin=f"{warm.text}{anew}")
     first = source.read(source.global_rows(0))
     step = TrainStep(
         student,
@@ -146,15 +142,6 @@ def _surroundings(recipe: Recipe, world: World) -> dict[str, Any]:
     """What the last bits depend on; the code of plugins too."""
     here = surroundings(world)
     return {**here, "plugins": fingerprints(recipe.plugins)} if recipe.plugins else here
-
-
-def check_formulas(objective: Objective) -> None:
-    """Refuses terms without a formula, and batch losses that do not gather the global batch."""
-    for index, bound in enumerate(objective.terms):
-        try:
-            formula_of(bound.term)
-        except ValueError as error:
-            raise UsageError(f"objective[{index}].loss: {error}") from error
 
 
 def resume(job: Job, *, prog: str) -> Progressed | None:

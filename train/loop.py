@@ -68,7 +68,6 @@ def train(
     inputs: Inputs | None = None,
     say: Callable[[str], None] = print,
     warm: WarmStart | None = None,
-    inspect: Callable[[Student], None] | None = None,
 ) -> Result:
     """Trains until the recipe's last step, going on from the newest checkpoint of `run_dir`.
 
@@ -84,7 +83,6 @@ def train(
       inputs: of `train.starting.preflight`, where that was called already.
       say: takes the lines that the leader prints.
       warm: what a stage starts from where it has no checkpoint yet.
-      inspect: looks at the new student before anything is trained, and may refuse it.
 
     Raises:
       UsageError: inputs that do not fit the recipe, or a directory that is another run's.
@@ -112,7 +110,7 @@ def train(
     ready = inputs
     with contextlib.ExitStack() as stack:
         ranks.agree(place, lambda: lock(run, place, stack), prog=PROG)
-        job = ranks.agree(place, lambda: build(ready, run, place, warm, inspect), prog=PROG)
+        job = ranks.agree(place, lambda: build(ready, run, place, warm), prog=PROG)
         start = resume(job, prog=PROG)
         announce(job, start, speak)
         stop = stack.enter_context(StopRequest())
@@ -137,14 +135,10 @@ def build(
     run: RunDirectory,
     world: World,
     warm: WarmStart | None = None,
-    inspect: Callable[[Student], None] | None = None,
 ) -> Job:
     """Makes the job; what it refuses is told with the line of the recipe."""
     with placed(inputs.recipe):
-        job = build_job(inputs, run, world, warm=warm)
-    if inspect is not None:
-        inspect(job.step.student)
-    return job
+        return build_job(inputs, run, world, warm=warm)
 
 
 def run_steps(

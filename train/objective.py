@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 import train.losses  # noqa: F401  ties formulas to the terms that come with Limbeck
+from limbeck.config.errors import UsageError
 from limbeck.labels.fitted import Fitted
 from limbeck.labels.signals import SparseSignal, TaskSignal
 from train import formula
@@ -79,6 +80,7 @@ class Objective:
     def lists(self) -> tuple[str, ...]:
         """The lists of a batch that any term needs."""
         lists = dict.fromkeys(bound.list for bound in self.terms)
+        lists |= dict.fromkeys(bound.taught for bound in self.terms if bound.taught)
         # The lists at whose entries the student's logits are computed.
         lists |= dict.fromkeys(formula.base_group(b.list) for b in self.terms if b.wants.logits)
         return tuple(lists)
@@ -200,7 +202,6 @@ def bind(
     bound: list[BoundTerm] = []
     for index, (term, name) in enumerate(zip(terms, term_names(terms), strict=True)):
         term = term if student is None else term.settled(student)
-        formula_of(term)  # there is one, and it fits
         own = [families[signal] for signal in term.signals]
         plans: tuple[ProjectionPlan, ...] = ()
         if student is not None:
@@ -210,12 +211,26 @@ def bind(
                 term=term,
                 name=name,
                 list=term.list_name(own),
+                taught=own[0].list_name if own else "",
                 wants=term.wants(own),
                 fitted=tuple(_fitted(family) for family in own),
                 projections=tuple(plan.name for plan in plans),
             )
         )
     return Objective(tuple(bound), global_batch=global_batch)
+
+
+def check_formulas(terms: Sequence[Term], student: StudentFacts) -> None:
+    """Refuses terms without a formula, and batch losses that do not gather the global batch.
+
+    Raises:
+      UsageError: begins with the path of the term.
+    """
+    for index, term in enumerate(terms):
+        try:
+            formula_of(term.settled(student))
+        except ValueError as error:
+            raise UsageError(f"objective[{index}].loss: {error}") from error
 
 
 def _fitted(family: Any) -> Fitted:

@@ -8,7 +8,6 @@ on where the last stage with the same data ended, so none comes again before its
 
 import contextlib
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,7 +111,6 @@ def train_stages(
                 inputs=inputs,
                 say=say,
                 warm=warm,
-                inspect=functools.partial(_check_frozen, stages[number + 1 :]),
             )
             done += result.step
             if not result.finished:
@@ -120,17 +118,6 @@ def train_stages(
             ranks.agree(place, lambda: _record(run, place, stages), prog=PROG)
     assert isinstance(result, Result)  # a recipe with stages has at least one
     return dataclasses.replace(result, run_dir=run.path, step=done)
-
-
-def _check_frozen(later: Sequence[StageRun], student: Any) -> None:
-    """Refuses patterns of stages to come that name no variables, or leave none."""
-    from train.students.student import frozen_names
-
-    variables = [name for name in student.named_variables if name.startswith("model/")]
-    names = [name.removeprefix("model/") for name in variables]
-    for stage in later:
-        with placed(stage.recipe):
-            frozen_names(names, stage.recipe.model.freeze)
 
 
 def _lock(run: RunDirectory, world: World, stack: contextlib.ExitStack) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from limbeck.config.errors import UsageError
 
-__all__ = ["WarmStart", "take_over"]
+__all__ = ["WarmStart", "fresh_maps", "take_over"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,14 @@ class WarmStart:
         return f"{origin['stage']} after step {origin['step']} ({origin['sha256'][:12]})"
 
 
-def take_over(named: Mapping[str, Any], warm: WarmStart) -> tuple[str, ...]:
+def fresh_maps(named: Mapping[str, Any], warm: WarmStart) -> tuple[str, ...]:
+    """Names of the projections that start anew; on the leader, which has the tensors."""
+    names = (name for name in named if name.startswith("projection/"))
+    fresh = (name for name in names if not _goes_on(name, named[name], warm))
+    return tuple(dict.fromkeys(name.split("/")[1] for name in fresh))
+
+
+def take_over(named: Mapping[str, Any], warm: WarmStart) -> None:
     """Fills a new student from the stage before; its optimiser stays new.
 
     Every variable of the model is taken over, and every projection that is there under the same
@@ -44,22 +51,16 @@ def take_over(named: Mapping[str, Any], warm: WarmStart) -> tuple[str, ...]:
       named: `Student.named_variables`.
       warm: with tensors.
 
-    Returns:
-      The names of projections that start anew.
-
     Raises:
       UsageError: a variable of the model is not there, or has another shape.
     """
-    found, fresh = {}, []
+    found = {}
     for name, variable in named.items():
         there = warm.tensors.get(name)
-        fits = there is not None and there.shape == tuple(variable.shape)
         if name.startswith("projection/"):
-            if fits and warm.carries(name.split("/")[1]):
+            if _goes_on(name, variable, warm):
                 found[name] = there
-            else:
-                fresh.append(name)
-        elif not fits:
+        elif not _fits(there, variable):
             what = "nothing" if there is None else f"one of shape {there.shape}"
             raise UsageError(
                 f"stage {warm.origin['stage']}: its checkpoint has {what} for {name!r} of shape "
@@ -69,4 +70,12 @@ def take_over(named: Mapping[str, Any], warm: WarmStart) -> tuple[str, ...]:
             found[name] = there
     for name, values in found.items():
         named[name].value.assign(values)
-    return tuple(fresh)
+
+
+def _goes_on(name: str, variable: Any, warm: WarmStart) -> bool:
+    """Whether a variable of a projection is that of the stage before."""
+    return _fits(warm.tensors.get(name), variable) and warm.carries(name.split("/")[1])
+
+
+def _fits(there: np.ndarray | None, variable: Any) -> bool:
+    return there is not None and there.shape == tuple(variable.shape)

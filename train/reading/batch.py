@@ -52,10 +52,13 @@ __all__ = [
 #   places (m,) int32 of the rows in the global batch; of rows that fill, that of the copied one
 #   items: {list: {index (Q,) int32 into (m * T,), valid (Q,) bool}}; lists of partial families
 #     have entry (Q,) int32 too: the place in their group's list; so have those of one corpus
-#     beside the whole list, and `next` beside `all`
+#     beside the whole list, and `next`, `masked` and `first` beside `all`
 #   labels: {list: (Q, ...)} what the examples say of the entries; see `train.reading.lists`
 #   teacher: {family: {field: (Q, ...) of the family's list}}
 MicroBatch = dict[str, Any]
+
+# Their entries are tokens of rows, so `all` has every one of them.
+PARTS_OF_ALL = ("next", "masked", "first")
 
 NUM_BUCKETS = 8
 LADDER_STEPS = 16
@@ -223,7 +226,7 @@ def _micro_batch(
         _add_list(batch, name, found, examples, length)
     for name in entries:
         whole = base_list(name) if " in " in name else "all"
-        if whole in entries and (name == "next" or whole == base_list(name) != name):
+        if whole in entries and (name in PARTS_OF_ALL or whole == base_list(name) != name):
             _add_places(batch, name, whole)
     for name, family in families.items():
         _add_family(batch, name, family, entries[family.group], examples)

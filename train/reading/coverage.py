@@ -16,6 +16,7 @@ from train.reading.corpus import CorpusInputs
 from train.reading.masking import Masker
 from train.reading.mixture import Corpora
 from train.recipe import Term
+from train.recipe.terms.labels import LabelTerm
 from train.recipe.terms.logits import LogitTerm
 
 __all__ = ["check_corpora"]
@@ -56,6 +57,27 @@ def check_corpora(
                 "objective: it has neither the families nor the labels that terms learn from; "
                 "leave it out, or add a term"
             )
+
+
+def check_label_fields(corpora: Corpora, objective: Sequence[Term]) -> None:
+    """Refuses terms on labels that no corpus has; before heads are sized by these labels.
+
+    Raises:
+      UsageError: names the term and the field.
+    """
+    for index, term in enumerate(objective):
+        if not isinstance(term, LabelTerm) or term.label_field == "mask_ids":
+            continue
+        lacks = {
+            part.name: "another corpus"
+            if term.corpus not in (None, part.name)
+            else f"the field {term.label_field}"
+            for part in corpora.parts
+            if term.corpus not in (None, part.name)
+            or term.label_field not in part.examples.layout.names
+        }
+        if len(lacks) == len(corpora.parts):
+            raise _unfed(index, term, corpora, lacks)
 
 
 def _is_masked(corpora: Corpora, number: int, masker: Masker | None) -> bool:

@@ -110,6 +110,7 @@ class Recipe:
             raise ValueError("objective is empty; give at least one term")
         if not self.training.steps:
             raise ValueError("training.steps is 0; it must be at least 1 (only stages set it)")
+        self._check_weights()
         self._check_signals()
         self._check_evaluation()
         if self.optimizer.warmup_steps > self.training.steps:
@@ -139,6 +140,15 @@ class Recipe:
         check_stages(self)
         for number in range(len(self.stages)):
             self.of_stage(number)
+
+    def _check_weights(self) -> None:
+        """Refuses terms whose schedules leave them out of every step."""
+        steps = self.training.steps
+        for index, term in enumerate(self.objective):
+            if not any(term.weight_at(step / steps) for step in range(steps)):
+                raise ValueError(
+                    f"objective[{index}].weight: 0 at each of the {steps} steps of the run"
+                )
 
     def _check_signals(self) -> None:
         """Refuses signals that are not there, and what is there for nothing."""

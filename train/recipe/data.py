@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from limbeck.config.errors import UsageError
 from limbeck.labels.signals import Signal
 from limbeck.order import size_weights, whole_weights
 
@@ -211,10 +212,12 @@ class Data:
           UsageError: a share vanishes beside the others.
         """
         weights = [part.weight for part in self.parts if part.weight is not None]
-        if weights:
-            return whole_weights(weights)
-        exponent = self.sampling_exponent
-        return size_weights(sizes, 1.0 if exponent is None else exponent)
+        exponent = 1.0 if self.sampling_exponent is None else self.sampling_exponent
+        try:
+            return whole_weights(weights) if weights else size_weights(sizes, exponent)
+        except UsageError as error:
+            setting = "corpora" if weights else "sampling_exponent"
+            raise UsageError(f"data.{setting}: {error}") from error
 
     @property
     def parts(self) -> tuple[Corpus, ...]:

@@ -52,7 +52,7 @@ def load_plugin(name: str) -> ModuleType:
         raise UsageError(f"{name} imports {error.name!r}, which is not there") from error
     except UsageError:
         raise
-    except Exception as error:  # whatever code of others raises is a mistake in the plugin
+    except (Exception, SystemExit) as error:  # whatever code of others raises is its mistake
         raise UsageError(f"{name} fails: {type(error).__name__}: {error}") from error
 
 

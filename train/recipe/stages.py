@@ -176,6 +176,10 @@ def check_used(data: Data, used: set[str], *, who: str) -> None:
     """Refuses signals that nobody uses."""
     if unused := sorted(set(data.signal_names) - used):
         where = _labels_of(data)
+        for index, corpus in enumerate(data.corpora):
+            if data.teacher is None and unused[0] in corpus.labels:
+                where = f"data.corpora[{index}].labels"
+                break
         raise ValueError(f"{where}.{unused[0]}: no term of {who} uses it; leave it out")
 
 

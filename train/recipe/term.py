@@ -204,7 +204,11 @@ def make_term(loss: str, **settings: Any) -> Term:
     """
     if loss not in _registered:
         raise ValueError(f"loss {loss!r} is none of {', '.join(_registered)}")
-    return _registered[loss](loss=loss, **settings)
+    cls = _registered[loss]
+    known = [field.name for field in dataclasses.fields(cls)]
+    if unknown := [name for name in settings if name not in known]:
+        raise ValueError(f"loss {loss} has no setting {unknown[0]!r}; it has {', '.join(known)}")
+    return cls(loss=loss, **settings)
 
 
 def term_names(terms: Sequence[Term]) -> tuple[str, ...]:

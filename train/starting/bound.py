@@ -69,6 +69,9 @@ class BoundTerm:
     list: str
     """Which list of a batch it sums over: of a group, or of a partial family."""
 
+    taught: str = ""
+    """The list that its families label: the same, or one that has it as a part; "" without any."""
+
     wants: Wants
     """What it looks at in the student."""
 

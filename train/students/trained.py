@@ -6,7 +6,7 @@ those of the built student is tested for every kind of head.
 
 from collections.abc import Iterable, Mapping
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limbeck.architectures.encoder import EncoderArchitecture
 from limbeck.architectures.variables import (
@@ -19,30 +19,37 @@ from limbeck.architectures.variables import (
 )
 from limbeck.config.errors import UsageError
 from limbeck.models.constructions.build import frozen_by
-from train.inputs import Inputs
 from train.recipe import ProjectionPlan, term_names
 from train.students.student_plan import SEVERAL, StudentPlan
+
+if TYPE_CHECKING:  # which checks what it opens with `student_shapes`
+    from train.inputs import Inputs
 
 __all__ = ["frozen_names", "model_shapes", "num_values", "projection_plans", "student_shapes"]
 
 _DENSE = ("linear", "linear_relu", "linear_tanh")
 
 
-def student_shapes(inputs: Inputs) -> tuple[Shapes, frozenset[str]]:
+def student_shapes(inputs: "Inputs") -> tuple[Shapes, frozenset[str]]:
     """Every variable of a run's student with its shape, and the names of those left alone.
 
     Names and order are those of `train.students.student.Student.named_variables`.
 
     Raises:
-      UsageError: `model.freeze` names what the model has not, or all of it.
+      UsageError: `model.freeze` names what the model has not, or all of it; maps that terms cannot
+        share, or that cannot be between these widths.
     """
     recipe, model = inputs.recipe, model_shapes(inputs.plan)
     steps = frozen_by(recipe.model.construct)
-    own = tuple(name for name in steps if name in model)
-    frozen = frozen_names(list(model), (*recipe.model.freeze, *own))
+    constructed = tuple(name for name in steps if name in model)
+    frozen = frozen_names(list(model), (*recipe.model.freeze, *constructed))
     shapes = {f"model/{name}": shape for name, shape in model.items()}
-    for name, plan in projection_plans(inputs).items():
-        shapes |= {f"projection/{name}/{n}": s for n, s in _projection(plan, recipe.seed).items()}
+    for index, plan in _first_uses(inputs):
+        try:
+            own = _projection(plan, recipe.seed)
+        except UsageError as error:
+            raise UsageError(f"objective[{index}].projection: {error}") from error
+        shapes |= {f"projection/{plan.name}/{name}": shape for name, shape in own.items()}
     return shapes, frozen
 
 
@@ -66,26 +73,31 @@ def model_shapes(plan: StudentPlan) -> Shapes:
     return shapes
 
 
-def projection_plans(inputs: Inputs) -> dict[str, ProjectionPlan]:
+def projection_plans(inputs: "Inputs") -> dict[str, ProjectionPlan]:
     """The trained maps of all terms by name.
 
     Raises:
       UsageError: terms that share a name need different maps.
     """
-    plans: dict[str, ProjectionPlan] = {}
+    return {plan.name: plan for _, plan in _first_uses(inputs)}
+
+
+def _first_uses(inputs: "Inputs") -> list[tuple[int, ProjectionPlan]]:
+    """The trained maps, each with the index of the first term that uses it."""
+    plans: dict[str, tuple[int, ProjectionPlan]] = {}
     terms = inputs.recipe.objective
     for index, (term, name) in enumerate(zip(terms, term_names(terms), strict=True)):
         families = [inputs.families[signal] for signal in term.signals]
         for plan in term.projections(families, inputs.student, name=f"{index}_{name}"):
-            if plans.setdefault(plan.name, plan) != plan:
-                other = plans[plan.name]
+            _, other = plans.setdefault(plan.name, (index, plan))
+            if other != plan:
                 raise UsageError(
-                    f"objective[{index}]: projection_name {plan.name!r} is a {plan.kind} map from "
+                    f"objective[{index}].projection_name: {plan.name!r} is a {plan.kind} map from "
                     f"{plan.source_dim} to {plan.target_dim} here, and a {other.kind} one from "
                     f"{other.source_dim} to {other.target_dim} in a term before; terms share a "
                     "map only where these agree"
                 )
-    return plans
+    return list(plans.values())
 
 
 def frozen_names(names: list[str], patterns: tuple[str, ...]) -> frozenset[str]:

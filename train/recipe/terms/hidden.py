@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from limbeck.config.errors import UsageError
 from train.recipe.term import ProjectionPlan, StudentFacts, Unit, Wants, register
+from train.recipe.terms.positions import Positions, check_positions, list_at
 from train.recipe.terms.states import ProjectedTerm, check_hidden, check_layer
 
 __all__ = ["HiddenTerm"]
@@ -26,8 +27,9 @@ class HiddenTerm(ProjectedTerm):
     student_layer: int
     """Layer of the student that is compared: 0 is the embeddings."""
 
-    positions: Literal["labelled", "first"] = "labelled"
-    """labelled: all positions of the family. first: the first token of each row only."""
+    positions: Positions = "labelled"
+    """labelled: all positions of the family. masked, first: of a family that labels more, the
+    masked ones or the first of each row."""
 
     def __post_init__(self) -> None:
         """Refuses a layer that is none."""
@@ -54,6 +56,10 @@ class HiddenTerm(ProjectedTerm):
         """States of the layer."""
         return Wants(hidden=(self.student_layer,))
 
+    def list_name(self, families: Sequence[Any]) -> str:
+        """That of its family, or of its masked positions; `counted` leaves the first ones."""
+        return list_at("masked" if self.positions == "masked" else "labelled", families)
+
     def check(self, families: Sequence[Any], student: StudentFacts) -> None:
         """Refuses other signals and positions, a layer that is not there, widths that differ."""
         (family,) = families
@@ -63,6 +69,8 @@ class HiddenTerm(ProjectedTerm):
                 f"positions is first, but {self.signal!r} labels masked positions; it needs a "
                 "family with positions first or all"
             )
+        if self.positions == "masked":
+            check_positions(self.positions, self.signals, families)
         check_layer(self.student_layer, student)
         self.check_widths(families, student)
 

@@ -21,6 +21,7 @@ from train.recipe.terms.logit_checks import (
     check_together,
     check_vocabulary,
 )
+from train.recipe.terms.positions import Positions, check_positions, list_at
 
 __all__ = ["Combination", "DistributionTerm", "LogitTerm"]
 
@@ -42,6 +43,10 @@ class LogitTerm(Term):
 
     teacher_weights: tuple[float, ...] | None = None
     """Of `signals`, in their order, divided by their sum; null: equal."""
+
+    positions: Positions = "labelled"
+    """labelled: all positions of the family. masked, first: of a family that labels all tokens, the
+    masked ones or the first of each row."""
 
     head: str | None = None
     """Task head of the student that learns from a `task` family; null: its only one."""
@@ -104,14 +109,20 @@ class LogitTerm(Term):
             return Wants(head=self.head)
         return Wants(logits=True)
 
+    def list_name(self, families: Sequence[Any]) -> str:
+        """That of its families, or of the part that `positions` says."""
+        return list_at(self.positions, families)
+
     def check(self, families: Sequence[Any], student: StudentFacts) -> None:
-        """Refuses teachers that are not alike, and entries without a true label."""
+        """Refuses teachers that are not alike, positions they lack, entries without a true label.
+
+        The last is what `probability_shift` needs.
+        """
         check_together(self.signals, families)
+        check_positions(self.positions, self.signals, families)
         signal = families[0].signal
-        has_labels = signal.kind == "task" or (signal.kind, signal.positions) == (
-            "final",
-            "masked",
-        )
+        at_masked = "masked" in (signal.positions, self.positions)
+        has_labels = signal.kind == "task" or (signal.kind == "final" and at_masked)
         if self.probability_shift and not has_labels:
             raise UsageError(
                 "probability_shift needs all logits at entries whose true label is known, a task "

@@ -6,7 +6,7 @@ from typing import Any
 
 from limbeck.config.errors import UsageError
 from limbeck.labels.signals import HiddenSignal
-from train.recipe.projection_kinds import check_kind
+from train.recipe.projection_kinds import check_kind, check_map_name
 from train.recipe.term import ProjectionPlan, StudentFacts, Term, Wants
 
 __all__ = ["LayersTerm", "ProjectedTerm", "check_hidden", "check_layer", "check_width"]
@@ -28,6 +28,7 @@ class ProjectedTerm(Term):
         super().__post_init__()
         if self.projection == "none" and self.projection_name is not None:
             raise ValueError("projection_name has no effect: projection is none")
+        check_map_name(self.projection_name)
 
     def check_widths(self, families: Sequence[Any], student: StudentFacts) -> None:
         """Refuses an unknown map, and families of another width than the student's without one."""
