@@ -3,15 +3,9 @@
 All of it is found before TensorFlow is loaded, so nothing is on a device yet.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.train.refusing import refusals
 
 # Recipes are written as people write them: the line that is at fault is marked with "# here".
 RECIPE = """\
@@ -46,24 +40,6 @@ training:
   steps: 6
 """
 
-# Runs commands one after the other in a process where nobody may import TensorFlow.
-WITHOUT = """\
-import contextlib, io, json, sys
-for name in ("tensorflow", "keras", "horovod"):
-    sys.modules[name] = None
-from limbeck.config.command import dispatch
-from train.commands import VERBS
-ended = []
-for line in json.load(sys.stdin):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            dispatch("train", VERBS, line)
-        except SystemExit as end:
-            ended.append((end.code, out.getvalue(), err.getvalue()))
-print(json.dumps(ended))
-"""
-
 
 @pytest.fixture(scope="module")
 def place(shared_toy):
@@ -71,38 +47,6 @@ def place(shared_toy):
     shared_toy.sparse(root / "examples", "vocabulary", vocab_size=60)
     shared_toy.sparse(root / "examples", "partial", records=0.5)
     return root
-
-
-def refusals(place, asked):
-    """What one process says to all that is asked: name -> text of a recipe, and arguments.
-
-    Returns the one line that refuses each, and the lines of its marks.
-    """
-    argv = []
-    for number, (text, *arguments) in enumerate(asked.values()):
-        path = place / f"recipe-{number}.yaml"
-        path.write_text(text.replace("ROOT", str(place)))
-        argv.append(["run", str(path), "--run-dir", str(place / "run"), *arguments])
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        input=json.dumps(argv),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    found = {}
-    for (name, (text, *_)), line, ended in zip(
-        asked.items(), argv, json.loads(done.stdout), strict=True
-    ):
-        code, said, error = ended
-        assert code == 2 and not said and len(error.splitlines()) == 1, (name, error)
-        assert not (place / "run").exists()
-        marked = [n for n, line in enumerate(text.splitlines(), 1) if "# here" in line]
-        found[name] = error.strip().replace(f"train run: error: {line[1]}:", "RECIPE:"), marked
-    return found
 
 
 CASES = {
@@ -139,6 +83,36 @@ CASES = {
     ),
     "family that is not there": ("states: ROOT/states", "states: ROOT/no  # here", "no such dir"),
     "examples that are not there": ("ROOT/examples", "ROOT/lost  # here", "no such directory"),
+    "nothing of that name to freeze": (
+        "model:\n",
+        "model:\n  freeze: [encoder/layer_7]  # here\n",
+        "model.freeze: no variable of the student is or begins with 'encoder/layer_7'",
+    ),
+    "everything frozen": (
+        "model:\n",
+        "model:\n  freeze: [encoder, head]  # here\n",
+        "model.freeze: all variables",
+    ),
+    "weight zero at each step": (
+        "weight: 0.5",
+        "weight: {schedule: staged, until: [0.9], weights: [0, 1]}  # here",
+        "objective[0].weight: 0 at each of the 6 steps",
+    ),
+    "name of a map that is none": (
+        "projection: linear",
+        "projection: linear\n  projection_name: 2_top  # here",
+        "projection_name is '2_top'; it must begin with a letter",
+    ),
+    "positions of a family that has no others": (
+        "temperature: 2.0",
+        "temperature: 2.0\n  positions: masked  # here",
+        "objective[0].positions is masked, and 'top' labels just these",
+    ),
+    "positions of a family that lacks them": (
+        "temperature: 2.0",
+        "temperature: 2.0\n  positions: first  # here",
+        "objective[0].positions is first, but 'top' is sparse at positions masked",
+    ),
     "warm-up longer than the run": (
         "learning_rate: 0.01",
         "learning_rate: 0.01\n  warmup_steps: 7  # here",
@@ -160,12 +134,45 @@ stages:
     student_layer: 9  # here
     projection: linear
 """
+SHARED = "  projection: {}\n  projection_name: both\n"
+SHARED_TOO = """\
+- loss: pkd
+  signal: states
+  student_layer: 0
+  projection: linear_tanh
+  projection_name: both  # here
+"""
+SHARED_STAGE = """\
+stages:
+- name: first
+  steps: 3
+- name: second
+  steps: 3
+  objective:
+  - loss: hidden_mse
+    signal: states
+    student_layer: 1
+    projection: linear
+    projection_name: both
+  - loss: pkd
+    signal: states
+    student_layer: 1
+    projection: linear_tanh
+    projection_name: both  # here
+"""
 OTHERS = {
     "kind": (FAMILY_OF_ANOTHER_KIND.replace("  signal: states\n", "  signal: top\n"),),
     "relations": (
         RECIPE.replace("- loss: hidden_mse", "- loss: relations").replace(
             "  projection: linear\n", "  relation_heads: 3  # here\n"
         ),
+    ),
+    "shared map": (RECIPE.replace("  projection: linear\n", SHARED.format("linear") + SHARED_TOO),),
+    "shared map of a stage": (RECIPE.replace("  steps: 6\n", "") + SHARED_STAGE,),
+    "frozen in a stage": (
+        RECIPE.replace("  steps: 6\n", "")
+        + "stages:\n- name: first\n  steps: 3\n- name: second\n  steps: 3\n"
+        + "  freeze: [encoder/layer_7]  # here\n",
     ),
     "override": (RECIPE, "--set", "objective.1.student_layer=9"),
     "stage": (RECIPE.replace("  steps: 6\n", "") + STAGES,),
@@ -206,3 +213,10 @@ def test_override_is_the_place_of_its_mistake(said):
 def test_mistake_in_a_later_stage_is_refused_before_the_first(said):
     line, marked = said["stage"]
     assert line.startswith(f"RECIPE:{marked[0]}: objective[0]."), line
+
+
+@pytest.mark.parametrize("name", ["shared map", "shared map of a stage", "frozen in a stage"])
+def test_student_that_cannot_be_made_is_refused_before_anything_is_loaded(said, name):
+    line, marked = said[name]
+    assert line.startswith(f"RECIPE:{marked[0]}: "), line
+    assert "'both' is a linear_tanh map from 8 to 12 here" in line or "encoder/layer_7" in line

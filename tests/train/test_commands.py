@@ -49,6 +49,15 @@ def test_unknown_or_double_key_is_named_with_its_line(shared_toy, inside, old, n
     assert line.startswith(f"train run: error: {path}:{where}: ") and message in line
 
 
+def test_recipe_is_checked_before_its_data_are_there(shared_toy, inside):
+    plain = shared_toy.distil(data={"examples": "nowhere", "labels": {"top": "a", "states": "b"}})
+    path = shared_toy.write(plain, "early.yaml")
+    done = inside("check", path)
+    assert done.returncode == 0 and done.stdout == f"{path}: sound by itself: 6 steps\n"
+    line = refused(inside("check", path, "--set", "training.stepz=3"))
+    assert "unknown key 'stepz' in training; did you mean 'steps'?" in line
+
+
 def test_mistakes_are_one_line_and_exit_code_2(shared_toy, inside):
     root = shared_toy.root
     lost = str(root / "lost")

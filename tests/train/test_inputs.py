@@ -1,8 +1,11 @@
+import dataclasses
+
 import pytest
 
 from limbeck.config import UsageError, yaml_file
 from limbeck.ranks import World
-from train.recipe import Recipe
+from train.inputs import open_inputs
+from train.recipe import DistributionTerm, HiddenTerm, Recipe, make_term
 from train.starting.preflight import preflight
 
 
@@ -35,6 +38,29 @@ KL = {"loss": "kl", "signal": "top"}
 def test_term_that_its_family_cannot_serve_is_refused(shared_toy, terms, message):
     with pytest.raises(UsageError, match=message):
         check(shared_toy, shared_toy.distil(objective=terms))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "klx"}, r"^recipe: objective\[0\].loss"),
+        ({"weight": "0.5"}, r"^recipe: objective\[0\].weight"),
+        ({"missing_mass": "trunc"}, r"^recipe: objective\[0\].missing_mass"),
+    ],
+)
+def test_recipe_made_in_python_is_held_to_the_types_of_one_from_a_file(
+    shared_toy, settings, message
+):
+    recipe = yaml_file.from_plain(Recipe, shared_toy.distil(), "recipe")
+    term = DistributionTerm(**{"loss": "kl", "signal": "top", **settings})
+    other = HiddenTerm(loss="hidden_mse", signal="states", student_layer=1, projection="linear")
+    with pytest.raises(UsageError, match=message):
+        open_inputs(dataclasses.replace(recipe, objective=(term, other)))
+
+
+def test_setting_that_a_loss_has_not_is_named():
+    with pytest.raises(ValueError, match="loss kl has no setting 'bogus'; it has loss, weight"):
+        make_term("kl", signal="top", bogus=1)
 
 
 def test_missing_directories_are_named(shared_toy):

@@ -7,7 +7,7 @@ from limbeck.config import UsageError
 from limbeck.labels import FinalSignal
 from limbeck.labels.fitted import Fitted
 from limbeck.records.dataset import open_dataset
-from tests.train.corpora_toy import KL, MLM, mixture, opened, tasks, two, write_corpora
+from tests.train.corpora_toy import KL, MLM, STATES, mixture, opened, tasks, two, write_corpora
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,6 @@ def test_corpora_and_terms_that_have_nothing_to_do_with_each_other_are_refused(t
         opened(toy, **plain)
     plain = tasks(toy, "classification")
     plain["data"] = {"examples": str(toy.root / "regression")}
-    plain["model"]["heads"]["classification"]["num_labels"] = 3
     with pytest.raises(UsageError, match=r"loss class needs the field class_id, which .*regress"):
         opened(toy, **plain)
     plain = tasks(toy, "classification", "regression")
@@ -51,6 +50,18 @@ def test_corpora_and_terms_that_have_nothing_to_do_with_each_other_are_refused(t
     with pytest.raises(
         UsageError, match="no corpus feeds loss regression: .*; regression has not the field target"
     ):
+        opened(toy, **plain)
+
+
+def test_weights_and_labels_of_corpora_are_refused_where_they_stand(toy):
+    plain = tasks(toy, "classification", "tagging", "regression")
+    for part, weight in zip(plain["data"]["corpora"], (1.0, 1e-12, 1.0), strict=True):
+        part["weight"] = weight
+    with pytest.raises(UsageError, match=r"^data\.corpora: weights are \[1.0, 1e-12, 1.0\]"):
+        opened(toy, **plain)
+    plain = two(toy)
+    plain["objective"] = [MLM, STATES]
+    with pytest.raises(UsageError, match=r"data\.corpora\[0\]\.labels\.top: no term"):
         opened(toy, **plain)
 
 

@@ -14,6 +14,7 @@ from train.recipe.data import Corpus, Data, DynamicMasking, HeldoutTask, LiveTea
 from train.recipe.model import ModelInit
 from train.recipe.optimizer import Optimizer
 from train.recipe.plugins import load_plugins_of
+from train.recipe.schedules import WeightSchedule
 from train.recipe.stages import (
     Stage,
     check_signals,
@@ -145,6 +146,8 @@ class Recipe:
         """Refuses terms whose schedules leave them out of every step."""
         steps = self.training.steps
         for index, term in enumerate(self.objective):
+            if not isinstance(term.weight, WeightSchedule):
+                continue  # its class refuses a number that is 0
             if not any(term.weight_at(step / steps) for step in range(steps)):
                 raise ValueError(
                     f"objective[{index}].weight: 0 at each of the {steps} steps of the run"

@@ -27,7 +27,7 @@ class CheckOptions:
 def check(argv: Sequence[str]) -> None:
     """Reads a recipe as `run` does, and opens nothing that it names.
 
-    It finds what is wrong whatever the data are: unknown and missing settings, wrong types, settings
+    It finds what is wrong whatever the data are: unknown settings, wrong types, and settings
     that contradict each other. `plan` opens the data too.
     """
     options = parse(

@@ -61,7 +61,7 @@ def test_class_without_the_name_of_a_loss_is_refused(registry):
 
 
 def test_settings_of_another_loss_are_refused():
-    with pytest.raises(TypeError, match="temperature"):
+    with pytest.raises(ValueError, match="loss mlm has no setting 'temperature'; it has loss, we"):
         make_term("mlm", temperature=2.0)
     with pytest.raises(ValueError, match="weight is 0"):
         make_term("mlm", weight=0.0)

@@ -115,7 +115,7 @@ def test_each_head_is_numbered_by_the_corpora_of_its_terms(tasks):
         ("classification", {}, ["class"], r"objective\[0\].head: loss class needs a student"),
         ("classification", {"head": "tagging"}, ["class"], "say how many"),
         ("classification", {"head": "classification", "num_labels": 4}, ["class"], "has 3 labels"),
-        ("classification", {"head": "classification"}, ["regression"], "or target"),
+        ("classification", {"head": "classification"}, ["regression"], "the field target"),
         ("clm", {}, ["clm"], "clm needs a decoder"),
         ("clm", {"head": "none"}, ["mlm"], "mlm needs a student with a masked-LM head"),
         (

@@ -148,9 +148,9 @@ class DistributionTerm(LogitTerm):
     scale_by_temperature_squared: bool = True
     """Whether the term carries tau^2; false reproduces systems that leave it out."""
 
-    missing_mass: Literal["bucket", "truncated", "renormalised"] | None = None
+    missing_mass: Literal["bucket", "truncated", "renormalised", "sampled"] | None = None
     """What happens to the teacher's probability outside the ids that a sparse family kept; null:
-    bucket."""
+    bucket, unless the family has a sample, where it must be said."""
 
     approximate_temperature: bool = False
     """Whether a temperature off the grid of a sparse family is interpolated."""
@@ -168,6 +168,23 @@ class DistributionTerm(LogitTerm):
                 "combine is probabilities, but temperature flsw compares logits; take combine: "
                 "logits, or cwsm"
             )
+
+        if self.missing_mass == "sampled":
+            self._check_sampled_settings()
+
+    def _check_sampled_settings(self) -> None:
+        """Refuses what a weighted sample cannot tell, whatever the family."""
+        if self.loss == "kl":
+            raise ValueError(
+                "missing_mass is sampled, but a sample does not tell the teacher's entropy, which "
+                "loss kl has in it; take soft_ce, whose gradient is the same"
+            )
+        if not isinstance(self.temperature, int | float):
+            raise ValueError(
+                "missing_mass is sampled, and a sample has weights at the temperatures of its grid "
+                "only; give one of these in place of a schedule"
+            )
+        self._refuse_approximation("a sample has weights at the temperatures of its grid only")
 
     def scale_at(self, x: float) -> float:
         """The weight, times tau^2 where it carries it; of a schedule's, each entry has its own."""
@@ -201,6 +218,13 @@ class DistributionTerm(LogitTerm):
             )
         if signal.form == "lean" and signal.sample:
             self._check_lean(signal, name)
+        elif signal.sample and self.missing_mass is None:
+            raise UsageError(
+                f"missing_mass must be said: {name!r} has a sample of what is outside its head; "
+                "take sampled, which learns from it (loss soft_ce), or bucket, which does not"
+            )
+        elif self.missing_mass == "sampled":
+            self._check_sampled(signal, name)
         elif self.missing_mass == "renormalised":  # needs nothing that only the grid tells
             self._refuse_approximation("renormalised targets are exact at any temperature")
         elif isinstance(self.temperature, CwsmTemperature):
@@ -227,6 +251,20 @@ class DistributionTerm(LogitTerm):
         if self.temperature not in signal.temperatures:
             raise UsageError(
                 f"temperature must be {signal.temperatures[0]:g}, at which {name!r} was sampled"
+            )
+
+    def _check_sampled(self, signal: SparseSignal, name: str) -> None:
+        """Refuses families and temperatures without weights."""
+        if not signal.sample:
+            raise UsageError(
+                f"missing_mass is sampled, and {name!r} has no sample; take bucket, or extract it "
+                "with a threshold and sample: true"
+            )
+        if self.temperature not in signal.temperatures:
+            raise UsageError(
+                f"temperature {self.temperature:g} is not in the grid of {name!r}, "
+                f"{list(signal.temperatures)}, and its sample has weights only there; choose one "
+                "of these or extract again with it"
             )
 
     def _refuse_approximation(self, why: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from limbeck.config.errors import UsageError
 from limbeck.labels.relations import RelationKind
+from train.recipe.projection_kinds import check_map_name
 from train.recipe.term import ProjectionPlan, StudentFacts, Term, Wants, register
 from train.recipe.terms.attention_checks import (
     check_attending_layer,
@@ -63,6 +64,7 @@ class RelationsTerm(Term):
                 raise ValueError("relation_heads is missing: into how many heads widths are split")
         elif self.relation_heads < 1:
             raise ValueError(f"relation_heads is {self.relation_heads}; it must be at least 1")
+        check_map_name(self.projection_name)
         _check_number(self.student_layer, least=0 if self.student == "auxiliary" else 1)
         if self.student == "layer":
             for name in ("auxiliary_dim", "projection_name"):
