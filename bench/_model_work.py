@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["SHAPES", "VOCAB_SIZE", "Batch", "Shape", "Work", "make_batch", "our_work", "torch_work"]
 
 VOCAB_SIZE = 30522
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "demo": {"num_layers": 6, "hidden_dim": 384, "num_heads": 12, "intermediate_dim": 1536},
     "base": {"num_layers": 12, "hidden_dim": 768, "num_heads": 12, "intermediate_dim": 3072},
 }

@@ -225,6 +225,7 @@ def _bytes(
 
 
 def _error(fitted: Fitted, arrays: Mapping[str, np.ndarray], data: Positions) -> float | None:
+    assert isinstance(fitted.signal, SparseSignal)
     if 1.0 not in fitted.signal.temperatures:
         return None
     ids, weights = sparse.sampled_target(fitted, arrays, temperature=1.0)

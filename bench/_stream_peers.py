@@ -213,7 +213,7 @@ class AsArray:
         return Transform()
 
 
-LOADERS = {"ours": Ours, "mosaic": Mosaic, "grain": Grain}
+LOADERS: dict[str, Any] = {"ours": Ours, "mosaic": Mosaic, "grain": Grain}
 
 
 def numbers(data: np.ndarray) -> np.ndarray:

@@ -238,11 +238,8 @@ def _label_rows(rng: np.random.Generator, examples: dict[str, Any], sizes: Sizes
     n, p = sizes.rows, sizes.masked
     logits = -np.sort(rng.exponential(size=(n, p, KEPT)), axis=-1)
     start = rng.integers(0, sizes.vocab_size - KEPT, (n, p, 1))
-    digest = input_digest(
-        *(examples[name] for name in ("ids", "num_tokens", "segment_split")),
-        examples["mask_positions"],
-        examples["num_masked"],
-    )
+    fields = ("ids", "num_tokens", "segment_split", "mask_positions", "num_masked")
+    digest = input_digest(*(examples[name] for name in fields))
     return {
         "key": examples["key"],
         "digest": digest,
