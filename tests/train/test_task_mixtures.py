@@ -275,7 +275,7 @@ def test_plan_names_every_corpus_and_its_epochs(toy):
     lines = plan_lines(inputs, source, World(), student=build_student(inputs), promise="none")
     data = [line[10:] for line in lines if line.startswith("data ")]
     assert data[0].startswith("a: 40 rows of up to 16 tokens, top (sparse, masked, ")
-    assert data[1].startswith("b: 25 rows of up to 16 tokens, states (hidden, all, ")
+    assert data[1].startswith("b: 25 rows of up to 16 tokens, states (hidden of layer 2, all, ")
     (steps,) = (line for line in lines if line.startswith("steps "))
     assert "6 = 42 rows = epochs: 0.62 of a, 0.68 of b; " in steps
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from limbeck.labels.signals import Signal
 from limbeck.order import Mixture
 from limbeck.ranks import World
 from limbeck.records.dataset import Dataset
@@ -64,11 +65,17 @@ def _data(part: CorpusInputs) -> str:
     """Rows and families of a corpus."""
     name = f"{part.name}: " if part.name else ""
     families = "".join(
-        f", {name} ({f.signal.kind}, {f.signal.positions}, {bytes_per_row(f.dataset):,.0f} B/row)"
+        f", {name} ({_holds(f.signal)}, {bytes_per_row(f.dataset):,.0f} B/row)"
         for name, f in part.families.items()
     )
     slots = part.examples.layout.field("ids").shape[0]
     return f"{name}{part.examples.num_rows:,} rows of up to {slots} tokens{families}"
+
+
+def _holds(signal: Signal) -> str:
+    """What a family holds, and where."""
+    layer = "" if signal.source.layer is None else f" of layer {signal.source.layer}"
+    return f"{signal.kind}{layer}, {signal.positions}"
 
 
 def _epochs(inputs: Inputs, rows: int) -> str:
@@ -97,7 +104,7 @@ def _teacher(inputs: Inputs) -> list[str]:
         return []
     facts, settings = inputs.live.facts, inputs.recipe.data.teacher
     assert settings is not None  # it is what `live` was opened from
-    signals = ", ".join(f"{n} ({s.kind}, {s.positions})" for n, s in settings.signals.items())
+    signals = ", ".join(f"{name} ({_holds(s)})" for name, s in settings.signals.items())
     return [
         f"teacher   live: {facts.where} ({facts.backend}, {settings.precision}), "
         f"{facts.num_layers} layers x {facts.hidden_dim}: {signals}"
@@ -152,6 +159,9 @@ def bytes_per_row(dataset: Dataset) -> float:
 def _term(inputs: Inputs, index: int) -> str:
     term = inputs.recipe.objective[index]
     details = [*term.signals, *(f"layer {layer}" for layer in term.student_layers)]
+    positions = getattr(term, "positions", "labelled")
+    if positions != "labelled":
+        details.append(f"{positions} only")
     temperature = getattr(term, "temperature", 1.0)
     if temperature != 1.0:
         details.append(
