@@ -34,5 +34,8 @@ def check(argv: Sequence[str]) -> None:
         CheckOptions, argv, prog="python -m train check", description=check.__doc__ or ""
     )
     recipe = yaml_file.load(options.recipe, Recipe, overrides=options.set)
-    stages = f", {len(recipe.stages)} stages" if recipe.stages else ""
-    print(f"{options.recipe}: sound by itself: {recipe.num_steps:,} steps{stages}")
+    steps = f"{recipe.num_steps:,} steps"
+    if recipe.stages:  # into how many parts a gradual one unfolds depends on the student's layers
+        more = " or more" if any(stage.is_gradual for stage in recipe.stages) else ""
+        steps += f"{more}, {len(recipe.stages)} stages"
+    print(f"{options.recipe}: sound by itself: {steps}")
