@@ -60,7 +60,7 @@ def _top10(missing_mass: str) -> Arm:
 
 def _lean(one_in: int) -> Arm:
     name = f"lean{one_in}"
-    title = f"lean sample, 1/{one_in}" + (" (the default)" if one_in == 120 else "")
+    title = f"lean sample, 1/{one_in}" + (" (recommended)" if one_in == 120 else "")
     return Arm(title=title, families=(name,), terms=({"loss": "soft_ce", "signal": name},))
 
 

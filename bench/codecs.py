@@ -10,9 +10,9 @@ each goal and whether it is met; `--out` puts the tables between the marks of th
 `--parts` only some of it is measured: `sparse` and `full` (rows of the first table, of the codecs
 and of what keeps the whole distribution), `unbiased`, `states`.
 
-    lean      <= 36 bytes, squared error <= 0.45 of RS-KD's at 36 bytes
-    any       <= 75 bytes for a grid of three temperatures
-    default   <= 100 bytes; angle <= 2 degrees early and <= 7 late; norms within 0.98 to 1.02
+    lean         <= 36 bytes, squared error <= 0.45 of RS-KD's at 36 bytes
+    any          <= 75 bytes for a grid of three temperatures
+    recommended  <= 100 bytes; angle <= 2 degrees early and <= 7 late; norms within 0.98 to 1.02
 """
 
 import json
@@ -47,7 +47,7 @@ ROWS_AT_A_TIME = 32
 NUM_OTHERS = 1024  # positions behind the measured ones, on which codecs are fitted
 Part = Literal["sparse", "full", "unbiased", "states"]
 PARTS: tuple[Part, ...] = ("sparse", "full", "unbiased", "states")
-LEAN, ANY, DEFAULT = "lean 1/32", "any 1/14", "default: lean 1/120"
+LEAN, ANY, DEFAULT = "lean 1/32", "any 1/14", "recommended: lean 1/120"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,7 +102,7 @@ def sizes(a: Assumptions) -> dict[str, float]:
     states = HiddenSignal(layer=12, positions="all", codec="int8")
     a_row = {
         "examples, masked pairs": _stride(examples),
-        "`sparse`, the default: lean 1/120, T = 1": a.masked * a.lean_bytes + a.record_overhead,
+        "`sparse`, recommended: lean 1/120, T = 1": a.masked * a.lean_bytes + a.record_overhead,
         "`sparse`, top 16 and the rest, T = 1, 2, 4": _stride(SparseSignal(k=16).layout(dims, {})),
         "`final`, int8: any temperature": _stride(FinalSignal(codec="int8").layout(dims)),
         "`hidden`, one layer, all tokens, int8": _stride(states.layout(dims)),
