@@ -1,16 +1,15 @@
 """The recipe files: those that come with Limbeck, and a user's own by path."""
 
-import dataclasses
 import difflib
-from collections.abc import Sequence
 from pathlib import Path
 
 from launch.environment import project_root
-from launch.recipes.method import Baseline, Extract, Method, Train
+from launch.recipes.method import Method
+from launch.recipes.place import BASELINES
 from limbeck.config import yaml_file
 from limbeck.config.errors import UsageError
 
-__all__ = ["files", "find", "listing", "load", "with_settings"]
+__all__ = ["files", "find", "listing", "load", "name_of"]
 
 
 def files() -> dict[str, Path]:
@@ -35,6 +34,23 @@ def find(name: str) -> Path:
     raise UsageError(f"no recipe {name!r}; {hint}")
 
 
+def name_of(path: Path) -> str:
+    """What the outputs and the row of a recipe are called: as its file, without the ending.
+
+    Raises:
+      UsageError: a recipe of one's own that would write over others.
+    """
+    shipped = files().get(path.stem)
+    if path.stem == BASELINES:
+        raise UsageError(f"{path}: the baselines of all recipes go by this name; rename the file")
+    if shipped is not None and path.resolve() != shipped.resolve():
+        raise UsageError(
+            f"{path}: the recipe {path.stem!r} of Limbeck has this name, and so has what it makes; "
+            "rename the file and its folder"
+        )
+    return path.stem
+
+
 def load(path: Path) -> Method:
     """Reads a recipe file; its training recipes lie in the folder of its name."""
     return yaml_file.load(path, Method)
@@ -46,31 +62,3 @@ def listing() -> str:
     width = max(map(len, methods), default=0)
     lines = [f"  {name:<{width}}  {method.title}" for name, method in methods.items()]
     return "\n".join([*lines, "", "make recipe NAME=... runs one and compares it."])
-
-
-def with_settings(method: Method, assignments: Sequence[str]) -> Method:
-    """The recipe with `STEP.SETTING=VALUE` put into the `set` of train steps.
-
-    Raises:
-      UsageError: no such step.
-    """
-    steps = list(method.steps)
-    places = {step.name: i for i, step in enumerate(steps)}
-    for assignment in assignments:
-        name, dot, setting = assignment.partition(".")
-        setting, equals, text = setting.partition("=")
-        step = steps[places[name]] if name in places else None
-        if not (dot and equals and setting and isinstance(step, Train | Baseline | Extract)):
-            able = [s.name for s in steps if isinstance(s, Train | Baseline | Extract)]
-            raise UsageError(
-                f"--set {assignment}: expected STEP.SETTING=VALUE, such as student.training.steps="
-                f"20, with a step of {', '.join(able)}"
-            )
-        value = yaml_file.loads(f"value: {text}", _Value).value
-        steps[places[name]] = dataclasses.replace(step, set={**step.set, setting: value})
-    return dataclasses.replace(method, steps=tuple(steps))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Value:
-    value: str | int | float | bool | tuple[str, ...]

@@ -6,6 +6,7 @@ from typing import Literal
 
 from launch.recipes.names import BASE, names_in
 from limbeck.labels.signals import Signal
+from limbeck.runs.names import METRICS, metric
 
 __all__ = [
     "Baseline",
@@ -20,10 +21,11 @@ __all__ = [
     "Train",
 ]
 
-Option = str | int | float | bool | tuple[int, ...] | tuple[str, ...]
+Option = str | int | float | bool | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 """A value of a command's option, or of a setting."""
 
 STEP_NAME = re.compile(r"[a-z][a-z0-9_]*")
+NOT_EVALUATED = ("loss", "seconds", "count")  # of a run's own evaluations, not of `train evaluate`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,12 @@ class Compare:
     note: str = ""
     """What the reader of the table must know, such as: mechanics, not quality."""
 
+    def __post_init__(self) -> None:
+        """Refuses metrics that no evaluation has."""
+        _check_metric("metric", self.metric)
+        for index, name in enumerate(self.shown):
+            _check_metric(f"shown[{index}]", name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -226,3 +234,19 @@ class Method:
 def _check_ranks(ranks: int) -> None:
     if ranks < 1:
         raise ValueError(f"ranks is {ranks}; it must be at least 1")
+
+
+def _check_metric(setting: str, name: str) -> None:
+    """Refuses what `train evaluate` never gives; whether it does depends on the model's heads."""
+    names = [entry.name.removeprefix("eval/") for entry in METRICS if "eval/" in entry.name]
+    known = [n for n in names if not n.startswith(NOT_EVALUATED)]
+    try:
+        found = metric(f"eval/{name}").name.removeprefix("eval/")
+    except ValueError:
+        found = ""
+    if found not in known:
+        exact = ", ".join(n for n in known if not n.endswith("*"))
+        raise ValueError(
+            f"{setting} is {name!r}, which no evaluation gives; it gives {exact}, kl_to_teacher, "
+            "and these with _NAME of a head"
+        )

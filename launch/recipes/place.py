@@ -7,7 +7,10 @@ from pathlib import Path
 
 from limbeck.config.errors import UsageError
 
-__all__ = ["Place"]
+__all__ = ["BASELINES", "Place"]
+
+BASELINES = "baselines"
+"""Of OUT: what all recipes share; no recipe's name."""
 
 
 @dataclass(frozen=True, kw_only=True)

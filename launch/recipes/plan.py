@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from launch.recipes.method import (
     Train,
 )
 from launch.recipes.names import fill, names_in
-from launch.recipes.place import Place
+from launch.recipes.place import BASELINES, Place
 from launch.recipes.training_recipes import option_text
 from launch.recipes.trainings import baseline_recipe, check_equal_steps, trained
 from limbeck import __version__
@@ -29,7 +29,6 @@ from limbeck.config.errors import UsageError
 __all__ = ["Command", "Planned", "plan"]
 
 MODULES = {"newsgroups": "launch.recipes.newsgroups"}
-BASELINES = "baselines"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +63,13 @@ class Planned:
     """Names of earlier steps, or of the base, whose outputs it reads."""
     shared: bool = False
     """Whether other recipes may use the same output."""
+    check: tuple[str, ...] = ()
+    """Arguments after `python -m` that look at the step and run nothing; see `checks`."""
+
+    @property
+    def directory(self) -> Path:
+        """That must be there before the first command: for an evaluation, its output."""
+        return self.output if isinstance(self.step, Evaluate) else self.output.parent
 
     @property
     def name(self) -> str:
@@ -84,6 +90,8 @@ def plan(method: Method, place: Place) -> tuple[Planned, ...]:
         try:
             found = _planned(step, method, place, paths)
         except UsageError as error:
+            if str(error).startswith("--set "):  # which names the step
+                raise
             raise UsageError(f"step {step.name!r}: {error}") from error
         planned.append(dataclasses.replace(found, parents=found.parents or parents))
         paths[step.name] = str(found.output)
@@ -95,13 +103,21 @@ def _planned(step: Step, method: Method, place: Place, paths: Mapping[str, str])
     output = place.directory / step.name
     match step:
         case Prepare():
-            return Planned(step=step, output=output, commands=(_prepare(step, output, paths),))
+            command = _prepare(step, output, paths)
+            check = (command.arguments[0], "--help")
+            return Planned(step=step, output=output, commands=(command,), check=check)
         case Extract():
             return _extract(step, output, place, paths)
         case Train():
             recipe = str(place.file(step.recipe))
-            command = _train(step.name, recipe, output, step.ranks, _filled(step.set, paths))
-            return Planned(step=step, output=output, commands=(command,), reads=(recipe,))
+            settings = _settings(_filled(step.set, paths))
+            return Planned(
+                step=step,
+                output=output,
+                commands=(_train(step.name, recipe, output, step.ranks, settings),),
+                reads=(recipe,),
+                check=("train", "check", recipe, *settings),
+            )
         case Baseline():
             return _baseline(step, method, place, paths)
         case Export():
@@ -148,12 +164,12 @@ def _extract(step: Extract, output: Path, place: Place, paths: Mapping[str, str]
 
 
 def _train(
-    name: str, recipe: str, output: Path, ranks: int, settings: Mapping[str, Option]
+    name: str, recipe: str, output: Path, ranks: int, settings: Sequence[str] = ()
 ) -> Command:
     return Command(
         name=name,
         title=f"train {name}" + (f", {ranks} ranks" if ranks > 1 else ""),
-        arguments=("train", "run", recipe, "--run-dir", str(output), *_settings(settings)),
+        arguments=("train", "run", recipe, "--run-dir", str(output), *settings),
         ranks=ranks,
     )
 
@@ -167,8 +183,9 @@ def _baseline(step: Baseline, method: Method, place: Place, paths: Mapping[str, 
     return Planned(
         step=step,
         output=output,
-        commands=(_train(step.name, str(recipe), output, ranks, {}),),
+        commands=(_train(step.name, str(recipe), output, ranks),),
         writes={str(recipe): text},
+        check=("train", "check", str(recipe)),
         parents=tuple(dict.fromkeys(names_in(plain))),
         shared=True,
     )

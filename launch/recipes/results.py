@@ -38,8 +38,16 @@ METRICS = {
 }
 
 
-def make_row(method: Method, place: Place, lineage: Lineage) -> dict[str, Any]:
+def make_row(
+    method: Method, place: Place, lineage: Lineage, *, settings: Sequence[str] = ()
+) -> dict[str, Any]:
     """One line of results.jsonl.
+
+    Args:
+      method: the recipe.
+      place: where it stands.
+      lineage: of its outputs.
+      settings: `STEP.SETTING=VALUE` that were replaced; the recipe then has a row of its own.
 
     Raises:
       LimbeckError: scores are not there, or lack a metric that the recipe wants shown.
@@ -56,6 +64,7 @@ def make_row(method: Method, place: Place, lineage: Lineage) -> dict[str, Any]:
     seconds = {name: output.seconds for name, output in lineage.outputs.items()}
     return {
         "recipe": place.name,
+        "set": [f"{n}={v}" for n, v in sorted(dict(s.split("=", 1) for s in settings).items())],
         "student": describe_student(Path(lineage.outputs[chain[-1].name].path)) if chain else "",
         "steps": sum(steps_of(step, method, place) for step in chain),
         "seconds": sum(s for name, s in seconds.items() if name not in baselines),
@@ -93,13 +102,15 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
 
 
 def append(out: Path, row: Mapping[str, Any]) -> bool:
-    """Adds a row unless the last of its recipe is of the same outputs; writes the table too.
+    """Adds a row unless the last of its recipe and settings is of the same outputs.
+
+    The table is written too.
 
     Returns:
       Whether it was added.
     """
     rows = read_rows(out)
-    last = next((r for r in reversed(rows) if r["recipe"] == row["recipe"]), None)
+    last = next((r for r in reversed(rows) if _name(r) == _name(row)), None)
     is_new = last is None or last["outputs"] != row["outputs"]
     if is_new:
         rows.append(dict(row))
@@ -110,8 +121,8 @@ def append(out: Path, row: Mapping[str, Any]) -> bool:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table for each set of metrics, the newest row of each recipe in it."""
-    newest = {row["recipe"]: row for row in rows}
+    """A table for each set of metrics: the newest row of each recipe as it was set."""
+    newest = {_name(row): row for row in rows}
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in newest.values():
         groups.setdefault(tuple(row["scores"]["student"]), []).append(row)
@@ -123,7 +134,7 @@ def _table(metrics: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     head = ["recipe", "student", "steps", "s", *(m.title for m in shown), "beat the baseline"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (2 + len(shown)) + "---|"]
     for row in rows:
-        cells = [row["recipe"], row["student"], str(row["steps"]), f"{row['seconds']:.0f}"]
+        cells = [_name(row), row["student"], str(row["steps"]), f"{row['seconds']:.0f}"]
         for name, metric in zip(metrics, shown, strict=True):
             student, baseline = (row["scores"][who][name] for who in ("student", "baseline"))
             cells.append(f"{student:{metric.form}} ({baseline:{metric.form}})")
@@ -131,6 +142,11 @@ def _table(metrics: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
         cells.append(f"{verdict}; {row['note']}" if row["note"] else verdict)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", "In brackets: the same student without its teacher."])
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """The recipe, with what was set in it: `minilm_v2, student.training.steps=20`."""
+    return ", ".join([row["recipe"], *(text.replace("|", "\\|") for text in row.get("set", []))])
 
 
 def _scores(file: Path, metrics: Sequence[str]) -> dict[str, float]:

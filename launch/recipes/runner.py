@@ -1,13 +1,10 @@
 """Runs the steps of a recipe: each once, in order, going on where it was interrupted."""
 
-import contextlib
-import fcntl
+import dataclasses
 import hashlib
-import os
 import shlex
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launch.files import sha256_of, write_text_atomically
@@ -15,31 +12,11 @@ from launch.recipes.identity import identify
 from launch.recipes.lineage import Lineage, Output
 from launch.recipes.names import BASE
 from launch.recipes.plan import Command, Planned
+from launch.recipes.shared import record_of, take_shared
 from launch.steps import Steps
 from limbeck.config.errors import LimbeckError
 
-__all__ = ["command_line", "holding", "run_steps"]
-
-LOCK = ".lock"
-
-
-@contextlib.contextmanager
-def holding(directory: Path) -> Iterator[int]:
-    """Holds a directory for one runner and the commands that it starts; yields the descriptor.
-
-    Commands inherit it: what a killed runner had started is waited for, not run beside.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{directory} is in use by another run; waiting for its end ...", flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+__all__ = ["command_line", "run_steps"]
 
 
 def run_steps(
@@ -54,15 +31,18 @@ def run_steps(
     for step in planned:
         ids = {**base_ids, **{name: output.id for name, output in lineage.outputs.items()}}
         expected = _expected(step, {name: ids.get(name) for name in step.parents})
-        made = lineage.outputs.get(step.name)
+        if step.shared:
+            made = take_shared(step, expected)
+        else:
+            made = _own(step, lineage.outputs.get(step.name), expected)
         if made is None and step.shared:
-            made = _shared(step, expected)
-        if made is not None and _is_there(step, made, expected):
-            lineage.put(step.name, made)
+            made = _made(step, expected, steps, record_of(step), name=step.output.name)
+        elif made is None:
+            made = _made(step, expected, steps, lineage, name=step.name)
+        else:
             for command in step.commands:
                 steps.skip(command.name, command.title, f"{step.output} is there already")
-            continue
-        lineage.put(step.name, _made(step, expected, steps))
+        lineage.put(step.name, made)
 
 
 def _read_of(planned: Sequence[Planned], base: Mapping[str, str]) -> dict[str, str]:
@@ -86,32 +66,45 @@ def _expected(step: Planned, parents: Mapping[str, str | None]) -> Output:
 
 
 def command_line(command: Command) -> str:
-    """A command as one would type it."""
+    """A command as one would type it; `launch.recipes.dry_run` has it with mpirun's options."""
     prefix = f"mpirun -np {command.ranks} " if command.ranks > 1 else ""
     return f"{prefix}python -m {shlex.join(command.arguments)}"
 
 
-def _is_there(step: Planned, made: Output, expected: Output) -> bool:
-    """Whether the output still is what the lineage says; refuses one that is another's."""
+def _own(step: Planned, made: Output | None, expected: Output) -> Output | None:
+    """The output as the lineage has it, if it still is that; refuses one that is another's."""
     found = identify(step.output)
+    if made is None or found is None:
+        return None
     differences = made.differences(expected)
-    if found is not None and found == made.id and not differences:
-        return True
-    if found is None:
-        return False
     if found != made.id:
         differences.append(f"{step.output} was changed since")
+    if not differences:
+        return made
     raise LimbeckError(
         f"step {step.name!r} was made before, but not as now: {'; '.join(differences)}; "
-        "start anew with --fresh"
+        "start anew with --fresh, or in another --out"
     )
 
 
-def _made(step: Planned, expected: Output, steps: Steps) -> Output:
+def _made(step: Planned, expected: Output, steps: Steps, record: Lineage, *, name: str) -> Output:
+    """Makes an output; `record` has the time of attempts from before the first command on."""
+    earlier = record.begin(name, expected, last_trace=_last_trace(step.output))
     start = time.monotonic()
-    step.output.parent.mkdir(parents=True, exist_ok=True)
-    if step.step.step == "evaluate":
-        step.output.mkdir(exist_ok=True)
+    try:
+        found = _run(step, steps)
+    except BaseException:
+        record.interrupted(name, seconds=earlier + time.monotonic() - start)
+        raise
+    seconds = earlier + time.monotonic() - start
+    made = dataclasses.replace(expected, id=found, seconds=seconds)
+    record.put(name, made)
+    return made
+
+
+def _run(step: Planned, steps: Steps) -> str:
+    """Runs the commands of a step; returns the id of what they leave."""
+    step.directory.mkdir(parents=True, exist_ok=True)
     for path, text in step.writes.items():
         write_text_atomically(Path(path), text)
     for command in step.commands:
@@ -119,21 +112,10 @@ def _made(step: Planned, expected: Output, steps: Steps) -> Output:
     found = identify(step.output)
     if found is None:
         raise LimbeckError(f"step {step.name!r} ended well but left nothing in {step.output}")
-    made = Output(**{**vars(expected), "id": found, "seconds": time.monotonic() - start})
-    if step.shared:
-        _shared_lineage(step).put(step.name, made)
-    return made
+    return found
 
 
-def _shared(step: Planned, expected: Output) -> Output | None:
-    """What another recipe made of a shared step; removed where its inputs are not ours."""
-    made = next(iter(_shared_lineage(step).outputs.values()), None)
-    if made is None or not made.differences(expected):
-        return made
-    print(f"    {step.output.parent} was made of other inputs; making it anew", flush=True)
-    shutil.rmtree(step.output.parent)
-    return None
-
-
-def _shared_lineage(step: Planned) -> Lineage:
-    return Lineage(step.output.parent, recipe="(shared)")
+def _last_trace(output: Path) -> float:
+    """When anything in an output was last written, in seconds of the epoch; 0 if nothing was."""
+    files = [output, *output.rglob("*")] if output.exists() else []
+    return max((path.lstat().st_mtime for path in files), default=0.0)

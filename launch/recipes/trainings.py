@@ -1,5 +1,7 @@
 """The trainings of a recipe: what a baseline is, which steps a model's weights went through."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from launch.recipes.method import Baseline, Evaluate, Export, Method, Train
@@ -7,14 +9,17 @@ from launch.recipes.names import BASE, names_in
 from launch.recipes.place import Place
 from launch.recipes.training_recipes import (
     num_steps,
-    read_plain,
+    plain_of,
+    read_tree,
     replaced,
     without,
     without_teacher,
 )
+from launch.recipes.written import setting_places, step_place
 from limbeck.config.errors import UsageError
+from limbeck.config.place import place_of
 
-__all__ = ["baseline_recipe", "chain_of", "check_equal_steps", "compared", "steps_of"]
+__all__ = ["baseline_recipe", "chain_of", "check_equal_steps", "compared", "steps_of", "trained"]
 
 Training = Train | Baseline
 
@@ -27,12 +32,17 @@ def trained(method: Method, step: Training) -> Train:
 
 
 def baseline_recipe(step: Baseline, method: Method, place: Place) -> dict[str, Any]:
-    """The training recipe of a baseline as a plain tree; names are not filled in."""
+    """The training recipe of a baseline as a plain tree; names are not filled in.
+
+    Raises:
+      UsageError: of a training recipe that is not there or not one, with its place.
+    """
     of = trained(method, step)
-    file = place.file(of.recipe)
-    plain = without_teacher(replaced(read_plain(file), of.set), step.objective, where=str(file))
-    plain = without(plain, step.drop)
-    return {**replaced(plain, step.set), "name": "baseline"}
+    root = read_tree(place.file(of.recipe))
+    with _placed(method, of, place):
+        plain = without_teacher(replaced(plain_of(root), of.set), step.objective)
+    with _placed(method, step, place):
+        return {**replaced(without(plain, step.drop), step.set), "name": "baseline"}
 
 
 def chain_of(method: Method, model: str) -> tuple[Training, ...]:
@@ -67,19 +77,48 @@ def compared(method: Method) -> tuple[tuple[Training, ...], tuple[Training, ...]
 
 def check_equal_steps(method: Method, place: Place) -> None:
     """Refuses a baseline that is trained for longer than the student, or shorter."""
-    student, baseline = (
-        sum(steps_of(step, method, place) for step in chain) for chain in compared(method)
+    chains = compared(method)
+    student, baseline = (sum(steps_of(step, method, place) for step in chain) for chain in chains)
+    if student == baseline:
+        return
+    last = chains[1][-1] if chains[1] else method.step(method.compare.scores)
+    where = step_place(method, last.name)
+    advice = "give both as many"
+    if isinstance(last, Baseline):
+        needed = steps_of(last, method, place) + student - baseline
+        advice = f"also set {last.name}.training.steps={needed}"
+    raise UsageError(
+        f"{where + ': ' if where else ''}the student makes {student} steps and its baseline "
+        f"{baseline}; {advice}"
     )
-    if student != baseline:
-        raise UsageError(
-            f"compare: the student makes {student} steps and its baseline {baseline}; set "
-            "training.steps so that both make the same number"
-        )
 
 
 def steps_of(step: Training, method: Method, place: Place) -> int:
-    """Updates that a training makes."""
+    """Updates that a training makes.
+
+    Raises:
+      UsageError: its training recipe does not say, or cannot be read; with the place.
+    """
     if isinstance(step, Baseline):
-        return num_steps(baseline_recipe(step, method, place), where=f"step {step.name!r}")
-    file = place.file(step.recipe)
-    return num_steps(replaced(read_plain(file), step.set), where=str(file))
+        plain = baseline_recipe(step, method, place)
+        with _placed(method, step, place):
+            return num_steps(plain)
+    root = read_tree(place.file(step.recipe))
+    with _placed(method, step, place):
+        return num_steps(replaced(plain_of(root), step.set))
+
+
+@contextlib.contextmanager
+def _placed(method: Method, step: Training, place: Place) -> Iterator[None]:
+    """Puts where a setting was written in front of an error that begins with its path."""
+    try:
+        yield
+    except UsageError as error:
+        of = trained(method, step)
+        settings = setting_places(method, of.name) | setting_places(method, step.name)
+        path = str(error).split(maxsplit=1)[0].rstrip(":").replace("[", ".").replace("]", "")
+        outer = [name for name in settings if f"{path}.".startswith(f"{name}.")]
+        root = read_tree(place.file(of.recipe))
+        where = settings[outer[-1]] if outer else place_of(root, str(error)) or root.where
+        text = str(error).removeprefix(f"{path}: ") if where.startswith("--set ") else str(error)
+        raise UsageError(f"{where}: {text}") from error

@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
+from launch.recipes.holding import holding
 from launch.recipes.lineage import Lineage
 from launch.recipes.method import Prepare
 from launch.recipes.plan import Command, Planned
-from launch.recipes.runner import holding, run_steps
+from launch.recipes.runner import run_steps
 from launch.steps import Steps
 
 NAMES = ("a", "b", "c")
@@ -31,6 +32,19 @@ def steps(out: Path, *, slow: str = "", texts: dict[str, str] | None = None) -> 
         )
         for index, name in enumerate(NAMES)
     ]
+
+
+def shared_step(directory: Path, text: str) -> Planned:
+    """A step made of `a`, that recipes share: DIRECTORY/key/run."""
+    output = directory / "key" / "run"
+    arguments = ("cheap_step", str(output), text, "0", str(directory / "run.starts"))
+    return Planned(
+        step=Prepare(name="run", command="text"),
+        output=output,
+        commands=(Command(name="run", title="make run", arguments=arguments),),
+        parents=("a",),
+        shared=True,
+    )
 
 
 def run(out: Path, planned: list[Planned]) -> Lineage:

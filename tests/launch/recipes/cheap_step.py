@@ -1,6 +1,7 @@
-"""A command for tests: `python -m cheap_step OUT TEXT [SECONDS]` makes OUT/result in that time.
+"""A command for tests: `cheap_step OUT TEXT [SECONDS [STARTS]]` makes OUT/result in that time.
 
-It appends a line to OUT.starts first, and leaves a complete OUT alone, as our commands do.
+It appends a line to OUT.starts, or STARTS, first, and leaves a complete OUT alone, as our commands
+do.
 """
 
 import sys
@@ -9,17 +10,19 @@ from pathlib import Path
 
 
 def main() -> int:
-    out, text, *seconds = sys.argv[1:]
+    out, text, *more = sys.argv[1:]
+    seconds = more[0] if more else "0"
+    starts = more[1] if more[1:] else f"{out}.starts"
     directory = Path(out)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with Path(f"{out}.starts").open("a") as file:
+    with Path(starts).open("a") as file:
         file.write(f"{text}\n")
     if text == "fail":
         print("the disk is full")
         return 1
     if (directory / "result").exists():
         return 0
-    time.sleep(float(seconds[0]) if seconds else 0.0)
+    time.sleep(float(seconds))
     directory.mkdir(exist_ok=True)
     (directory / "result").write_text(text)
     return 0

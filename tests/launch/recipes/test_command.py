@@ -1,6 +1,8 @@
 """`python -m launch.recipes` as a user meets it."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ from launch.data import data_dir, missing_items
 from launch.demo.pipeline import Demo, prepare_documents
 from launch.demo.scale import SHORT
 from launch.environment import project_root
+from launch.recipes.lineage import Lineage
 from launch.recipes.results import JSONL
 from launch.steps import Steps
 
@@ -18,6 +21,7 @@ def run(*arguments: str, cwd=None, timeout: float = 120) -> subprocess.Completed
     return subprocess.run(
         [sys.executable, "-m", "launch.recipes", *arguments],
         cwd=cwd or project_root(),
+        env={**os.environ, "PYTHONPATH": str(project_root())},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -41,8 +45,44 @@ def test_an_unknown_name_is_wrong_usage():
 def test_a_dry_run_leaves_nothing(tmp_path):
     done = run("teacher_assistant", "--dry-run", "--out", str(tmp_path / "out"))
     assert done.returncode == 0
-    assert done.stdout.count("mpirun -np 2 python -m train run ") == 3
+    assert len(re.findall(r"^\S*mpirun -np 2 .* python -m train run ", done.stdout, re.M)) == 3
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["distil.seed.x=5", "distil.objective.7.weight=5", "student.data.examples=$foo", "labels.x"],
+)
+def test_a_wrong_setting_is_wrong_usage(setting):
+    done = run("minilm_v2", "--dry-run", "--set", setting)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"launch.recipes: error: --set {setting}: ")
+
+
+def test_a_mistake_in_a_later_step_is_found_before_the_first(recipe_file, tmp_path):
+    file = recipe_file.with_suffix("") / "student.yaml"
+    file.write_text(file.read_text().replace("loss: kl", "loss: klx"))
+    done = run(str(recipe_file), "--out", "out", "--demo", "demo", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("launch.recipes: error: toy/student.yaml:12: objective[0].loss")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_recipe_of_the_same_name_does_not_write_over_another(recipe_file, tmp_path):
+    """Not even with --fresh; where the other file is gone, its outputs are this one's."""
+    other = tmp_path / "others" / "toy.yaml"
+    other.parent.mkdir()
+    other.write_text("")
+    directory = tmp_path / "out" / "toy"
+    Lineage(directory, recipe="toy", recipe_file=str(other)).forget([])
+    arguments = [str(recipe_file), "--out", "out", "--dry-run", "--fresh"]
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"out/toy holds what {other} made; rename this recipe" in done.stderr
+    other.unlink()
+    assert run(*arguments, cwd=tmp_path).returncode == 0
 
 
 def test_make_runs_the_recipe_that_name_names():

@@ -2,8 +2,9 @@
 
 import pytest
 
-from launch.recipes.catalogue import find, load, with_settings
+from launch.recipes.catalogue import files, find, load, name_of
 from launch.recipes.method import Baseline, Evaluate, Export, Extract, Train
+from launch.recipes.written import setting_places, step_place, with_settings
 from limbeck.config.errors import UsageError
 
 
@@ -32,7 +33,9 @@ def test_a_recipe_is_read_step_by_step(recipe_file):
         ("kind: sparse, k: 10", "kind: sparse, k: 0", "k must be a positive integer"),
         ("scores: scores", "scores: folder", "'folder', no evaluate step"),
         ("student: $folder,", "pupil: $folder,", "does not score 'student'"),
-        ("scores: scores", "scores: scores\n  metric: f1", "must be among shown"),
+        ("scores: scores", "scores: scores\n  metric: perplexity", "must be among shown"),
+        ("scores: scores", "scores: scores\n  metric: f1", "metric is 'f1', which no evaluation"),
+        ("scores: scores", "scores: scores\n  shown: [loss]", r"shown\[0\] is 'loss', which no"),
         ("objective: [{loss: mlm}]", "objective: []", "objective is empty"),
         ("title: A method", "subtitle: A method", "unknown key 'subtitle'"),
     ],
@@ -71,7 +74,65 @@ def test_settings_go_into_their_step(recipe_file):
 
 
 @pytest.mark.parametrize(
-    "text", ["student", "pupil.training.steps=2", "folder.run=x", "student.=2"]
+    "text, value",
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        ("true", True),
+        ("name", "name"),
+        ('"12"', "12"),  # text, as it is quoted
+        ("[1, 2]", (1, 2)),
+        ("[1, 0.5]", (1.0, 0.5)),
+        ("[a, b]", ("a", "b")),
+    ],
+)
+def test_values_are_yaml(recipe_file, text, value):
+    step = with_settings(load(recipe_file), [f"baseline.model.layers={text}"]).step("baseline")
+    assert isinstance(step, Baseline)
+    assert step.set == {"model.layers": value}
+    assert [type(part) for part in step.set.values()] == [type(value)]
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("student.model.layers=[a, 1]", r"\[0\] is 'a'; expected a whole number"),
+        ("student.data.examples=$foo", r"\$foo is none of labels, documents"),
+        ("student.data.examples=$folder", r"\$folder is none of"),  # a later step
+        ("student.model.layers=[1", "expected ',' or ']'"),
+        ("student.model.layers=", "expected text, a number, true"),
+        ("student.model.layers={a: 1}", "expected text, a number, true"),
+        ("student.seed=010", "ambiguous"),
+    ],
+)
+def test_values_that_are_none_are_refused_with_their_assignment(recipe_file, text, problem):
+    with pytest.raises(UsageError, match=problem) as caught:
+        with_settings(load(recipe_file), ["student.seed=3", text])
+    assert str(caught.value).startswith(f"--set {text}: ")
+
+
+def test_settings_are_found_where_they_were_written(recipe_file):
+    method = with_settings(load(recipe_file), ["student.seed=3", "baseline.seed=3"])
+    lines = recipe_file.read_text().splitlines()
+    number = lines.index("  - step: train") + 1
+    assert step_place(method, "student") == f"{recipe_file}:{number}"
+    places = setting_places(method, "student")
+    number = next(i for i, line in enumerate(lines, start=1) if "model.checkpoint" in line)
+    assert places["model.checkpoint"] == f"{recipe_file}:{number}"
+    assert places["seed"] == "--set student.seed=3"
+    assert setting_places(method, "baseline") == {"seed": "--set baseline.seed=3"}
+
+
+@pytest.mark.parametrize("name", ["minilm_v2", "baselines"])
+def test_names_that_others_write_to_are_refused(tmp_path, name):
+    with pytest.raises(UsageError, match="rename the file"):
+        name_of(tmp_path / f"{name}.yaml")
+    assert name_of(tmp_path / "mine.yaml") == "mine"
+    assert name_of(files()["minilm_v2"]) == "minilm_v2"
+
+
+@pytest.mark.parametrize(
+    "text", ["student", "pupil.training.steps=2", "folder.run=x", "student.=2", "student.a..b=2"]
 )
 def test_settings_of_no_step_are_refused(recipe_file, text):
     with pytest.raises(

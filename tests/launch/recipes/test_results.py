@@ -78,6 +78,22 @@ def test_a_row_is_added_once(finished):
     assert len(read_rows(place.out)) == 2
 
 
+def test_a_changed_recipe_has_a_row_of_its_own(finished):
+    """Whatever was set stands beside the name; the row of the recipe as it is stays."""
+    _, place, _ = finished
+    settings = ["student.training.steps=9", "student.name=a|b", "student.training.steps=20"]
+    row, changed = make_row(*finished), make_row(*finished, settings=settings)
+    assert row["set"] == []
+    assert changed["set"] == ["student.name=a|b", "student.training.steps=20"]
+    for added in (row, changed):
+        assert append(place.out, added)
+        assert not append(place.out, added)
+    del row["set"]  # as rows of before
+    text = markdown([row, changed])
+    assert "| toy |" in text
+    assert "| toy, student.name=a\\|b, student.training.steps=20 |" in text
+
+
 def test_the_table_shows_the_newest_row_of_each_recipe(finished):
     _, place, _ = finished
     row = make_row(*finished)

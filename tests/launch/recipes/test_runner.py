@@ -1,5 +1,6 @@
 """Steps run once each, in order; a killed runner goes on where it was."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.environment import project_root
 from launch.recipes.lineage import FILE, Lineage
 from limbeck.config.errors import LimbeckError
 
@@ -32,7 +34,7 @@ cheap = _module("cheap_recipe")
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch):
     """The commands of the tests are found by `python -m`."""
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", f"{HERE}{os.pathsep}{project_root()}")
 
 
 def starts(out: Path) -> dict[str, int]:
@@ -103,6 +105,17 @@ def test_a_step_that_leaves_nothing_is_an_error(tmp_path):
         cheap.run(tmp_path, [type(planned[0])(**wrong)])
 
 
+def test_the_time_of_an_attempt_that_failed_counts(tmp_path):
+    planned = dataclasses.replace(cheap.steps(tmp_path)[0], output=tmp_path / "later")
+    with pytest.raises(LimbeckError, match="left nothing"):
+        cheap.run(tmp_path, [planned])
+    first = Lineage(tmp_path, recipe="cheap").begun["a"].output.seconds
+    assert first > 0
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "result").write_text("a")
+    assert cheap.run(tmp_path, [planned]).outputs["a"].seconds > first
+
+
 def test_a_damaged_lineage_is_refused(tmp_path):
     (tmp_path / FILE).write_text("{")
     with pytest.raises(LimbeckError, match=r"lineage\.json: is damaged.*--fresh"):
@@ -121,8 +134,10 @@ def test_a_runner_killed_inside_a_step_goes_on(tmp_path, slow):
         until(lambda: slow in starts(tmp_path))
         process.kill()
     before = starts(tmp_path)
+    assert set(Lineage(tmp_path, recipe="cheap").begun) == {slow}
     lineage = cheap.run(tmp_path, cheap.steps(tmp_path))  # waits for what was started
     assert list(lineage.outputs) == ALL
+    assert lineage.begun == {}
     assert starts(tmp_path) == {n: before.get(n, 0) + (n >= slow) for n in ALL}
     assert (tmp_path / slow / "result").read_text() == slow
 
