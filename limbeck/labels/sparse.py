@@ -55,7 +55,9 @@ from limbeck.labels.sparse_packing import pack, unpack
 from limbeck.labels.sparse_targets import (
     Sparse,
     decode,
+    head_logits,
     sampled_target,
+    sampled_targets,
     target,
     temperature_column,
 )
@@ -69,9 +71,11 @@ __all__ = [
     "find_fault",
     "fit",
     "from_records",
+    "head_logits",
     "log1mexp",
     "sample_positions",
     "sampled_target",
+    "sampled_targets",
     "target",
     "temperature_column",
     "to_records",

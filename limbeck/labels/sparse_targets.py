@@ -13,7 +13,15 @@ from limbeck.labels.signals.sparse import SparseSignal
 from limbeck.labels.sparse_encoding import CODE_LEVELS
 from limbeck.labels.sparse_math import log1mexp
 
-__all__ = ["Sparse", "decode", "sampled_target", "target", "temperature_column"]
+__all__ = [
+    "Sparse",
+    "decode",
+    "head_logits",
+    "sampled_target",
+    "sampled_targets",
+    "target",
+    "temperature_column",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,24 +120,45 @@ def sampled_target(
     Raises:
       UsageError: for a temperature outside the grid, or a signal without a sample.
     """
+    ids, weights = sampled_targets(fitted, arrays)
+    return ids, weights[..., temperature_column(_of(fitted).temperatures, temperature)]
+
+
+def sampled_targets(
+    fitted: Fitted, arrays: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The estimates of `sampled_target` at every temperature of the grid.
+
+    Returns:
+      ids (N, E) int32 and weights (N, E, G) float32.
+
+    Raises:
+      UsageError: for a signal without a sample.
+    """
     signal = _of(fitted)
     if not signal.sample or signal.threshold is None:
         raise UsageError("the family has no sample; extract it with sample: true")
-    column = temperature_column(signal.temperatures, temperature)
     ids = np.asarray(arrays["ids"]).astype(np.int32)
-    is_head, is_drawn = _classes(arrays, ids.shape[-1])
+    is_head, is_drawn = (entries[..., None] for entries in _classes(arrays, ids.shape[-1]))
     if "codes" in arrays:
-        head = (np.asarray(arrays["codes"]).astype(np.float32) / np.float32(CODE_LEVELS)) ** 2
+        codes = np.asarray(arrays["codes"])[..., None].astype(np.float32)
+        head = (codes / np.float32(CODE_LEVELS)) ** 2
         return ids, np.where(is_head, head, np.where(is_drawn, np.float32(signal.threshold), 0.0))
     logits = np.asarray(arrays["logits"]).astype(np.float32)
-    probs = [
-        np.exp(_log_head(logits, arrays["log_tail"][..., i], t, is_head).astype(np.float64))
+    log_probs = [
+        _log_head(logits, arrays["log_tail"][..., i], t, is_head[..., 0])
         for i, t in enumerate(signal.temperatures)
     ]
-    mean = np.maximum(sum(probs) / len(probs), 1e-300)
-    drawn = probs[column] / mean * signal.threshold
-    weights = np.where(is_head, probs[column], np.where(is_drawn, drawn, 0.0))
-    return ids, weights.astype(np.float32)
+    probs = np.exp(np.stack(log_probs, axis=-1).astype(np.float64))
+    mean = np.maximum(probs.mean(axis=-1, keepdims=True), 1e-300)
+    drawn = probs / mean * signal.threshold
+    return ids, np.where(is_head, probs, np.where(is_drawn, drawn, 0.0)).astype(np.float32)
+
+
+def head_logits(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(N, E) logits of a threshold's head in the stored order and type; -inf at other entries."""
+    logits = np.asarray(arrays["logits"])
+    return np.where(_classes(arrays, logits.shape[-1])[0], logits, logits.dtype.type(-np.inf))
 
 
 def _log_head(

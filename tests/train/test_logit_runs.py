@@ -7,17 +7,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from extract.run import extract
+from extract.settings import ExtractSettings
 from limbeck.config import UsageError, yaml_file
-from limbeck.labels import codecs
+from limbeck.labels import codecs, sparse
 from limbeck.labels.side import Side
-from limbeck.labels.signals import FinalSignal
+from limbeck.labels.signals import FinalSignal, SparseSignal, to_dict
+from limbeck.ranks import World
 from limbeck.records.dataset import open_dataset
 from limbeck.runs import read_metrics
+from tests.train.live_teacher import SEED, write_teacher
 from train import formula
 from train.formula import Given
 from train.inputs import open_inputs
 from train.loop import train
-from train.objective import bind
+from train.losses import kl_values
+from train.metrics.measures import KLMeasure
+from train.objective import Outputs, bind
 from train.recipe import DistributionTerm, HiddenTerm, Recipe, make_term, register, term
 from train.starting.approximation import approximation_lines
 
@@ -118,6 +124,97 @@ def test_mistakes_are_found_when_the_inputs_are_opened(toy, change, message):
         open_inputs(recipe_of(toy, objective))
 
 
+DRAWN = SparseSignal(threshold=0.1, sample=True, temperatures=(1.0, 2.0))
+SAMPLED = [
+    {"loss": "soft_ce", "signal": "drawn", "temperature": tau, "missing_mass": "sampled"}
+    for tau in (1.0, 2.0)
+]
+
+
+@pytest.fixture(scope="module")
+def sampled(toy):
+    """With a family that has a grid and a sample; (toy, teacher folder)."""
+    folder = write_teacher(toy.root / "teacher", toy.tokenizer())
+    settings = ExtractSettings(
+        families={"drawn": DRAWN},
+        examples=str(toy.root / "examples"),
+        teacher=folder,
+        out=str(toy.root / "extracted"),
+        seed=SEED,
+        threads=0,
+    )
+    extract(settings, say=lambda line: None)
+    return toy, folder
+
+
+def sampled_recipe(toy, objective, **more):
+    labels = {"drawn": str(toy.root / "extracted" / "drawn")}
+    data = {"examples": str(toy.root / "examples"), "labels": labels, **more}
+    return toy.recipe(objective=objective, data=data)
+
+
+def test_run_learns_from_the_sample_of_a_grid_at_two_temperatures(sampled, inside, tmp_path):
+    toy, _ = sampled
+    heldout = {"heldout": str(toy.root / "examples")}
+    heldout["heldout_labels"] = {"drawn": str(toy.root / "extracted" / "drawn")}
+    plain = sampled_recipe(toy, SAMPLED, **heldout)
+    done = inside("run", toy.write(plain, "sampled.yaml"), "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for line in read_metrics(tmp_path / "run" / "metrics.jsonl"):
+        found |= line
+    names = ("train/loss_soft_ce", "train/loss_soft_ce_2", "eval/kl")
+    assert all(0 < found[name] < 10 for name in names)
+
+
+def test_sample_that_a_term_passes_over_without_a_word_is_refused(sampled, inside, tmp_path):
+    toy, _ = sampled
+    plain = sampled_recipe(toy, [{"loss": "kl", "signal": "drawn"}])
+    done = inside("run", toy.write(plain, "silent.yaml"), "--run-dir", tmp_path / "run")
+    assert done.returncode == 2
+    assert "objective[0].missing_mass must be given: 'drawn' has a sample" in done.stderr
+    said = sampled_recipe(toy, [{"loss": "kl", "signal": "drawn", "missing_mass": "bucket"}])
+    open_inputs(yaml_file.from_plain(Recipe, said, "recipe"))
+
+
+def test_heldout_kl_is_that_of_the_head_and_its_bucket(sampled):
+    """Whatever the terms of the run learn from."""
+    toy, _ = sampled
+    inputs = open_inputs(yaml_file.from_plain(Recipe, sampled_recipe(toy, SAMPLED), "recipe"))
+    family = inputs.families["drawn"]
+    own = family.dataset.read(np.arange(family.dataset.num_rows))
+    fields = family.arrays(own).fields
+    stored = sparse.decode(family.fitted, codecs.from_records(family.fitted, own)[0])
+    num_entries = len(stored.ids)
+    logits = np.random.default_rng(0).normal(size=(num_entries, V)).astype(np.float32)
+    index = np.zeros(num_entries, np.int32)
+    items = {"masked": {"index": index, "valid": np.ones(num_entries, bool)}}
+    batch = {"items": items, "teacher": {"drawn": fields}}
+    outputs = Outputs(logits={"masked": tf.constant(logits)})
+    count, total = KLMeasure(family).sums(outputs, tf.nest.map_structure(tf.constant, batch))
+    expected = kl_values(logits, stored.ids, stored.logits, stored.log_tail[:, 0], temperature=1.0)
+    assert count == num_entries
+    np.testing.assert_allclose(total, np.sum(expected), rtol=1e-5)
+
+
+def test_live_teacher_gives_the_sample_that_is_stored(sampled):
+    toy, folder = sampled
+    plain = sampled_recipe(toy, SAMPLED)
+    data = {"examples": plain["data"]["examples"]}
+    data["teacher"] = {"path": folder, "signals": {"drawn": to_dict(DRAWN)}}
+    batches = {}
+    for name, recipe in (("store", plain), ("live", {**plain, "data": data})):
+        inputs = open_inputs(yaml_file.from_plain(Recipe, recipe, "recipe"))
+        lists = bind(inputs.recipe.objective, inputs.families, inputs.student).lists
+        source = inputs.source(World(), lists)
+        (batches[name],) = source.read(source.global_rows(0)).micro
+    live, store = (batches[name]["teacher"]["drawn"] for name in ("live", "store"))
+    assert store["weights"].shape[1:] == (DRAWN.max_entries, 2) and (store["weights"] > 0).any()
+    np.testing.assert_array_equal(live["ids"], store["ids"])
+    # The teacher's answers differ in last bits, and so may what fp16 rounds them to.
+    np.testing.assert_allclose(live["weights"], store["weights"], rtol=3e-3)
+
+
 @pytest.fixture
 def registry(monkeypatch):
     """Copies: what a test registers is gone after it."""
@@ -170,15 +267,14 @@ def test_loss_that_nobody_registered_is_refused_with_those_that_are_there(toy):
         make_term(loss="huber")
 
 
-def test_term_whose_formula_does_not_fit_is_refused_when_it_is_bound(toy, registry):
+def test_term_whose_formula_does_not_fit_is_refused_when_the_inputs_are_opened(toy, registry):
     @register
     @dataclass(frozen=True, kw_only=True)
     class OwnTerm(DistributionTerm):
         loss: Literal["own"] = "own"
 
     formula.formula(OwnTerm)(lambda given: given.logits()[:, 0])
-    inputs = open_inputs(
-        recipe_of(toy, [{"loss": "own", "signal": "a", "temperature": dict(FLSW)}])
-    )
-    with pytest.raises(ValueError, match="loss own: its reach is batch, but the formula tied to"):
-        bind(inputs.recipe.objective, inputs.families)
+    recipe = recipe_of(toy, [{"loss": "own", "signal": "a", "temperature": dict(FLSW)}])
+    message = r"objective\[0\].loss: loss own: its reach is batch, but the formula tied to"
+    with pytest.raises(UsageError, match=message):
+        open_inputs(recipe)

@@ -14,6 +14,10 @@ a difference of numbers near 1, and keeps several (N, V) arrays where one is eno
     d/dz_i = (m q_i - p_i) / T                              i kept, m = sum_j p_j
     d/dz_v = (m q_bucket - p_bucket) exp(z_v / T - c) / T   v not kept
 
+All of these add up to 0, so m q_bucket - p_bucket is the sum of the p_i - m q_i: where the bucket
+has most of the mass (a high T, few ids) that sum has digits which a difference of two numbers near
+1 has lost, with an error of one sign in V - K columns.
+
 There is no (N, V) array of the teacher's.
 
 What to do with the mass outside the kept ids (`missing_mass`):
@@ -150,10 +154,13 @@ def _divergence(
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             weight = upstream[:, None] / column(temperature)
-            d_log_q = (teacher.mass * tf.exp(log_q) - p) * weight
-            d_logits = tail_shape * d_log_q[:, -1:]
+            d_log_q = teacher.mass * tf.exp(log_q) - p
+            d_head, d_bucket = d_log_q[:, :-1], d_log_q[:, -1:]
+            rest = -tf.reduce_sum(d_head, axis=-1, keepdims=True)
+            d_bucket = tf.where(p[:, -1:] > 0.5, rest, d_bucket)
+            d_logits = tail_shape * (d_bucket * weight)
             # The head's columns hold 0, and what is no entry adds 0.
-            return tf.tensor_scatter_nd_add(d_logits, head_indices(ids), d_log_q[:, :-1])
+            return tf.tensor_scatter_nd_add(d_logits, head_indices(ids), d_head * weight)
 
         terms = p * (offset - tf.where(p > 0.0, log_q, 0.0))
         return tf.reduce_sum(terms, axis=-1), gradient

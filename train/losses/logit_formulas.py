@@ -143,17 +143,18 @@ def clean_head(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """ids, logits and log_tail with a harmless distribution at entries that are not valid.
 
-    The losses' `where` comes too late for those: the gradient of a loss at NaN is NaN already.
+    The losses' `where` comes too late for those: the gradient of a loss at NaN is NaN already. They
+    get a head of one id, so that there is a tail even where others keep the whole vocabulary.
 
     Args:
       teacher: fields of a sparse family.
       valid: (Q,).
       column: of log_tail, which is then (Q,); None: all, (Q, G).
     """
-    k = teacher["ids"].shape[-1]
-    here = valid[:, None]
-    ids = tf.where(here, teacher["ids"], tf.range(k, dtype=teacher["ids"].dtype)[None])
-    logits = tf.where(here, tf.cast(teacher["logits"], tf.float32), 0.0)
+    here, is_first = valid[:, None], tf.range(teacher["ids"].shape[-1]) == 0
+    ids = tf.where(here, teacher["ids"], 0)
+    one = tf.where(is_first, 0.0, float("-inf"))
+    logits = tf.where(here, tf.cast(teacher["logits"], tf.float32), one)
     log_tail = tf.where(here, teacher["log_tail"], -1.0)
     return ids, logits, log_tail if column is None else log_tail[:, column]
 
@@ -161,10 +162,14 @@ def clean_head(
 def _against_head(given: Given, temperature: Temperature, *, grid: tuple[float, ...]) -> tf.Tensor:
     """(Q,) values against a sparse head, or a weighted sample."""
     term, teacher, logits = given.term, given.teacher(), given.logits()
-    if "weights" in teacher:
+    is_lean_sample = "logits" not in teacher
+    if is_lean_sample or term.missing_mass == "sampled":
+        weights, tau = teacher["weights"], float(temperature)
+        if not is_lean_sample:
+            weights = weights[:, :, temperature_column(grid, tau)]
         here = given.valid[:, None]
-        weights, ids = (tf.where(here, teacher[name], 0) for name in ("weights", "ids"))
-        return sampled_cross_entropy_values(logits, ids, weights, temperature=float(temperature))
+        ids, weights = (tf.where(here, values, 0) for values in (teacher["ids"], weights))
+        return sampled_cross_entropy_values(logits, ids, weights, temperature=tau)
     ids, head, log_tails = clean_head(teacher, given.valid, None)
     if isinstance(temperature, float) and temperature in grid:
         log_tail = log_tails[:, temperature_column(grid, temperature)]

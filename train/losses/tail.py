@@ -96,7 +96,7 @@ def left_out_errors(
 
 
 def _log_sum(head: tf.Tensor, u: tf.Tensor | float) -> tf.Tensor:
-    """(N,) log-sum-exp of u z; an id that is none stays none at u = 0."""
+    """(N,) log-sum-exp of u z, u above 0; -inf where there is no entry adds nothing."""
     return tf.reduce_logsumexp(head * u, axis=-1)
 
 

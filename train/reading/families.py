@@ -10,7 +10,7 @@ from limbeck.labels import codecs
 from limbeck.labels.family import read_fitted
 from limbeck.labels.fitted import Fitted
 from limbeck.labels.signals import Group, Signal, SparseSignal
-from limbeck.labels.sparse import sampled_target
+from limbeck.labels.sparse import head_logits, sampled_targets
 from limbeck.records.dataset import Dataset, check_rows_match, open_dataset
 from limbeck.records.keys import input_digest
 from limbeck.records.remote import is_remote, open_remote
@@ -89,14 +89,21 @@ class Family:
 
 
 def decoded(fitted: Fitted, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the losses read of encoded arrays (M, ...), stored or of a live teacher."""
+    """What the losses read of encoded arrays (M, ...), stored or of a live teacher.
+
+    A sparse family gives HEAD_FIELDS; with a sample also `weights`, (M, E, G) at every temperature
+    of its grid. Of the lean form with a sample there are `ids` and `weights` (M, E) only.
+    """
     signal = fitted.signal
     if not isinstance(signal, SparseSignal):
         states: dict[str, np.ndarray] = codecs.decode(fitted, arrays)
         return states
-    if signal.is_ragged and signal.form == "lean" and signal.sample:
-        ids, weights = sampled_target(fitted, arrays, temperature=signal.temperatures[0])
-        return {"ids": ids, "weights": weights}
+    if signal.sample:
+        ids, weights = sampled_targets(fitted, arrays)
+        if signal.form == "lean":
+            return {"ids": ids, "weights": weights[..., 0]}
+        head = {"logits": head_logits(arrays), "log_tail": arrays["log_tail"]}
+        return {"ids": ids, **head, "weights": weights}
     if signal.is_ragged:
         sparse = codecs.decode(fitted, arrays)
         return {name: getattr(sparse, name) for name in HEAD_FIELDS}

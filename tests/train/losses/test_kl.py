@@ -288,6 +288,30 @@ def test_loss_inside_a_graph_equals_the_eager_one():
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("function", [kl_values, soft_cross_entropy_values])
+@pytest.mark.parametrize("temperature", [4.0, 20.0])
+@pytest.mark.parametrize(("noise", "error"), [(1.0, 3e-3), (0.1, 1e-2)])
+def test_tail_of_most_of_the_mass_keeps_its_digits(function, temperature, noise, error):
+    # What is taken as q_bucket - p_bucket here, of numbers near 1, is off by up to a quarter.
+    num_rows, vocab_size, k = 8, 30522, 8
+    teacher = random_logits(25, num_rows, vocab_size, scale=2.5)
+    teacher[:, :30] += 9.0
+    student = teacher + random_logits(26, num_rows, vocab_size, scale=noise)
+    arrays = teacher_arrays(teacher, k, (temperature,))
+    assert (arrays["log_tail"] > np.log(0.9)).all()
+    _, gradients = run(function, student, arrays, 0, temperature)
+    gradients = gradients.astype(np.float64)
+    total, size = gradients.sum(axis=-1), np.abs(gradients).sum(axis=-1)
+    assert (np.abs(total) < 1e-6 * size).all()
+    p = oracle_target(arrays, 0, temperature, "bucket")
+    q = np.exp(log_softmax(student.astype(np.float64) / temperature))
+    ids = arrays["ids"].astype(int)
+    head = np.take_along_axis(q, ids, -1).sum(axis=-1)
+    exact = (p[:, :k].sum(axis=-1) - head) / temperature
+    found = total - np.take_along_axis(gradients, ids, -1).sum(axis=-1)
+    np.testing.assert_allclose(found, exact, rtol=error)
+
+
 def test_unknown_missing_mass_is_refused():
     arrays = teacher_arrays(random_logits(23), 6)
     with pytest.raises(ValueError, match="missing_mass must be .* got 'uniform'"):

@@ -8,12 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from limbeck.config.errors import UsageError
 from limbeck.labels.signals import SparseSignal, TaskSignal
-from train.recipe.temperatures import (
-    CwsmTemperature,
-    FlswTemperature,
-    TemperatureSchedule,
-    check_temperature,
-)
+from train.recipe.temperatures import FlswTemperature, TemperatureSchedule, check_temperature
 from train.recipe.term import Reach, StudentFacts, Term, Wants, register
 from train.recipe.terms.logit_checks import (
     check_full,
@@ -22,6 +17,7 @@ from train.recipe.terms.logit_checks import (
     check_vocabulary,
 )
 from train.recipe.terms.positions import Positions, check_positions, list_at
+from train.recipe.terms.sparse_checks import check_sparse
 
 __all__ = ["Combination", "DistributionTerm", "LogitTerm"]
 
@@ -184,7 +180,11 @@ class DistributionTerm(LogitTerm):
                 "missing_mass is sampled, and a sample has weights at the temperatures of its grid "
                 "only; give one of these in place of a schedule"
             )
-        self._refuse_approximation("a sample has weights at the temperatures of its grid only")
+        if self.approximate_temperature:
+            raise ValueError(
+                "approximate_temperature has no effect beside missing_mass: sampled, which has "
+                "weights at the temperatures of its grid only"
+            )
 
     def scale_at(self, x: float) -> float:
         """The weight, times tau^2 where it carries it; of a schedule's, each entry has its own."""
@@ -199,7 +199,7 @@ class DistributionTerm(LogitTerm):
         if isinstance(signal, SparseSignal):
             check_head_not_given(self.head, name, signal.kind)
             check_vocabulary(self.loss, name, student)
-            self._check_sparse(signal, name)
+            check_sparse(self, signal, name)
             return
         kinds = ("sparse", "final", "task")
         check_full(self.loss, self.signals, families, student, head=self.head, kinds=kinds)
@@ -209,90 +209,3 @@ class DistributionTerm(LogitTerm):
                     f"{setting} has no effect: {name!r} is {signal.kind} and tells the whole "
                     "distribution at any temperature"
                 )
-
-    def _check_sparse(self, signal: SparseSignal, name: str) -> None:
-        if isinstance(self.temperature, FlswTemperature):
-            raise UsageError(
-                f"temperature flsw compares all logits, and {name!r} keeps some; take cwsm, or a "
-                "final family"
-            )
-        if signal.form == "lean" and signal.sample:
-            self._check_lean(signal, name)
-        elif signal.sample and self.missing_mass is None:
-            raise UsageError(
-                f"missing_mass must be said: {name!r} has a sample of what is outside its head; "
-                "take sampled, which learns from it (loss soft_ce), or bucket, which does not"
-            )
-        elif self.missing_mass == "sampled":
-            self._check_sampled(signal, name)
-        elif self.missing_mass == "renormalised":  # needs nothing that only the grid tells
-            self._refuse_approximation("renormalised targets are exact at any temperature")
-        elif isinstance(self.temperature, CwsmTemperature):
-            self._check_scheduled(signal, self.temperature, name)
-        elif self.temperature in signal.temperatures:
-            self._refuse_approximation(
-                f"temperature {self.temperature:g} is in the grid of {name!r}"
-            )
-        else:
-            self._check_off_grid(signal, self.temperature, name)
-
-    def _check_lean(self, signal: SparseSignal, name: str) -> None:
-        """Refuses what a weighted sample at one temperature does not tell."""
-        if self.loss == "kl":
-            raise UsageError(
-                f"loss kl cannot learn from {name!r}: a lean sample does not tell the "
-                "teacher's entropy; take soft_ce, whose gradient is the same"
-            )
-        if self.missing_mass is not None:
-            raise UsageError(
-                f"missing_mass has no effect: {name!r} is a sample of the whole distribution"
-            )
-        self._refuse_approximation(f"{name!r} is a sample at one temperature")
-        if self.temperature not in signal.temperatures:
-            raise UsageError(
-                f"temperature must be {signal.temperatures[0]:g}, at which {name!r} was sampled"
-            )
-
-    def _check_sampled(self, signal: SparseSignal, name: str) -> None:
-        """Refuses families and temperatures without weights."""
-        if not signal.sample:
-            raise UsageError(
-                f"missing_mass is sampled, and {name!r} has no sample; take bucket, or extract it "
-                "with a threshold and sample: true"
-            )
-        if self.temperature not in signal.temperatures:
-            raise UsageError(
-                f"temperature {self.temperature:g} is not in the grid of {name!r}, "
-                f"{list(signal.temperatures)}, and its sample has weights only there; choose one "
-                "of these or extract again with it"
-            )
-
-    def _refuse_approximation(self, why: str) -> None:
-        if self.approximate_temperature:
-            raise UsageError(f"approximate_temperature has no effect: {why}")
-
-    def _check_scheduled(self, signal: SparseSignal, schedule: CwsmTemperature, name: str) -> None:
-        if not self.approximate_temperature:
-            raise UsageError(
-                f"temperature cwsm leaves the grid of {name!r}, {list(signal.temperatures)}; set "
-                "approximate_temperature: true, or take a final family"
-            )
-        low, high = signal.temperatures[0], signal.temperatures[-1]
-        if schedule.ceiling is None or schedule.floor < low or schedule.ceiling > high:
-            raise UsageError(
-                f"temperature cwsm must stay in the grid of {name!r}: set a floor from {low:g} and "
-                f"a ceiling up to {high:g}"
-            )
-
-    def _check_off_grid(self, signal: SparseSignal, temperature: float, name: str) -> None:
-        grid = signal.temperatures
-        if not grid[0] <= temperature <= grid[-1]:
-            raise UsageError(
-                f"temperature {temperature:g} is not in the grid of {name!r}, {list(grid)}, nor "
-                "between its ends; choose one of these or extract again with it"
-            )
-        if not self.approximate_temperature:
-            raise UsageError(
-                f"temperature {temperature:g} is not in the grid of {name!r}, {list(grid)}; "
-                "choose one of these, extract again with it, or set approximate_temperature: true"
-            )

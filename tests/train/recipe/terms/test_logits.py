@@ -15,19 +15,21 @@ FLSW = FlswTemperature(temperature=2)
 CWSM = CwsmTemperature(temperature=2, floor=1, ceiling=4)
 
 
-def family(signal, *, num_logits=V, num_labels=3, is_partial=False):
+def family(signal, *, num_logits=V, num_labels=3, is_partial=False, list_name=None):
     return SimpleNamespace(
         signal=signal,
         num_logits=num_logits,
         num_labels=num_labels,
         is_partial=is_partial,
-        list_name=signal.positions,
+        list_name=list_name or signal.positions,
     )
 
 
 SPARSE = family(SparseSignal(k=4, temperatures=(1, 2, 4)))
 LEAN = family(SparseSignal(threshold=0.1, sample=True, form="lean", temperatures=(2,)))
+DRAWN = family(SparseSignal(threshold=0.1, sample=True, temperatures=(1, 2, 4)))
 FINAL, FINAL_ALL = family(FinalSignal()), family(FinalSignal(positions="all"))
+SOME_ALL = family(FinalSignal(positions="all"), is_partial=True, list_name="all of a")
 TASK, TAGS = family(TaskSignal()), family(TaskSignal(positions="all"))
 VALUE = family(TaskSignal(), num_labels=1)
 HIDDEN = family(HiddenSignal(layer=1))
@@ -67,6 +69,20 @@ def test_settings_that_contradict_each_other_are_refused(settings, message):
 
 
 @pytest.mark.parametrize(
+    ("loss", "settings", "message"),
+    [
+        ("kl", {}, "does not tell the teacher's entropy.*take soft_ce"),
+        ("soft_ce", {"temperature": CWSM}, "grid only; give one of these in place of a schedule"),
+        ("soft_ce", {"temperature": FLSW}, "grid only; give one of these in place of a schedule"),
+        ("soft_ce", {"approximate_temperature": True}, "approximate_temperature has no effect"),
+    ],
+)
+def test_settings_that_a_sample_does_not_tell_are_refused(loss, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_term(loss=loss, signal="a", missing_mass="sampled", **settings)
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"temperature": CWSM}, "temperature must be a number"),
@@ -80,6 +96,8 @@ def test_label_by_label_losses_refuse_what_is_for_one_label(settings, message):
 
 OFF = {"temperature": 3.0}
 NEAR = {"approximate_temperature": True}
+SAMPLED = {"missing_mass": "sampled"}
+SHIFTED = {"probability_shift": True}
 PLAIN = student()
 NO_LM = student(predicts=False, mine=CLASSES)
 
@@ -137,6 +155,12 @@ REFUSED = [
         "missing_mass has no effect",
     ),
     ("soft_ce", {"temperature": 2.0, **NEAR}, LEAN, PLAIN, "approximate_temperature has no effect"),
+    ("soft_ce", {"temperature": 2.0, **SAMPLED}, LEAN, PLAIN, "missing_mass has no effect"),
+    ("soft_ce", SAMPLED, FINAL, PLAIN, "missing_mass has no effect"),
+    ("soft_ce", SAMPLED, SPARSE, PLAIN, "missing_mass is sampled, and 'a' has no sample"),
+    ("soft_ce", {**OFF, **SAMPLED}, DRAWN, PLAIN, "temperature 3 is not in the grid of 'a'"),
+    ("soft_ce", {}, DRAWN, PLAIN, "missing_mass must be given: 'a' has a sample"),
+    ("kl", {"temperature": 2.0}, DRAWN, PLAIN, "take sampled, .*soft_ce.*, or bucket"),
     ("kl", {"missing_mass": "bucket"}, FINAL, PLAIN, "missing_mass has no effect"),
     ("kl", {"missing_mass": "truncated"}, TASK, student(mine=CLASSES), "missing_mass has no"),
     # Heads
@@ -156,6 +180,12 @@ REFUSED = [
         student(mine=("span", 2)),
         "marks where a span begins",
     ),
+    # Positions
+    ("kl", {"positions": "masked"}, SPARSE, PLAIN, "positions is masked, and 'a' labels just"),
+    ("kl", {"positions": "first"}, SPARSE, PLAIN, "positions is first, but 'a' is sparse at pos"),
+    ("kl", {"positions": "masked"}, TAGS, student(mine=TAGGER), "'a' is task at positions all"),
+    ("kl", {"positions": "first"}, SOME_ALL, PLAIN, "first, but 'a' labels some rows only"),
+    ("kl", {"positions": "first", **SHIFTED}, FINAL_ALL, PLAIN, "probability_shift needs all"),
     # Shift
     ("kl", {"probability_shift": True}, SPARSE, PLAIN, "probability_shift needs all logits"),
     ("kl", {"probability_shift": True}, FINAL_ALL, PLAIN, "probability_shift needs all logits"),
@@ -192,9 +222,14 @@ ACCEPTED = [
     ("kl", {"temperature": CWSM, **NEAR}, SPARSE, PLAIN),
     ("kl", {"temperature": CWSM, "missing_mass": "renormalised"}, SPARSE, PLAIN),
     ("soft_ce", {"temperature": 2.0}, LEAN, PLAIN),
+    ("soft_ce", {"temperature": 4.0, **SAMPLED}, DRAWN, PLAIN),
+    ("kl", {"temperature": 4.0, "missing_mass": "bucket"}, DRAWN, PLAIN),
+    ("soft_ce", {**OFF, "missing_mass": "renormalised"}, DRAWN, PLAIN),
     ("kl", {"temperature": 3.7}, FINAL, PLAIN),
     ("kl", {"temperature": FLSW}, FINAL_ALL, PLAIN),
     ("kl", {"probability_shift": True}, FINAL, PLAIN),
+    ("kl", {"probability_shift": True, "positions": "masked"}, FINAL_ALL, PLAIN),
+    ("logit_mse", {"positions": "first"}, FINAL_ALL, PLAIN),
     ("kl", {"probability_shift": True}, TASK, student(mine=CLASSES)),
     ("soft_ce", {}, family(FinalSignal(), is_partial=True), PLAIN),
     ("kl", {}, TAGS, student(mine=TAGGER)),
