@@ -16,6 +16,7 @@ from launch.demo.report import checks, table, write
 from launch.demo.scale import Scale
 from launch.demo.sentences import SENTENCES
 from launch.environment import cache_dir, project_root
+from launch.holding import BASE_LOCK, holding
 from launch.steps import Steps
 from limbeck import __version__
 from limbeck.config.errors import LimbeckError
@@ -55,8 +56,14 @@ def run_demo(demo: Demo) -> dict[str, Any]:
     Raises:
       LimbeckError: a step failed.
     """
+    with holding(demo.out, file=BASE_LOCK) as lock:  # recipes make parts of it too
+        return _run_steps(
+            demo, Steps(log_directory=demo.out / "logs", total=NUM_STEPS, keep_open=(lock,))
+        )
+
+
+def _run_steps(demo: Demo, steps: Steps) -> dict[str, Any]:
     started = time.monotonic()
-    steps = Steps(log_directory=demo.out / "logs", total=NUM_STEPS)
     prepare_documents(demo, steps)
     prepare_examples(demo, steps)
     tune_teacher(demo, steps)

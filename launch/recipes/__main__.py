@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from launch.holding import holding
 from launch.recipes.base import DEMO, base_paths, provide_base
 from launch.recipes.catalogue import files, find, listing, load, name_of
 from launch.recipes.checks import check_steps
 from launch.recipes.dry_run import dry_lines
-from launch.recipes.holding import holding
 from launch.recipes.lineage import Lineage, recipe_file_of
 from launch.recipes.method import Method
 from launch.recipes.names import BASE

@@ -21,7 +21,7 @@ from launch.demo.pipeline import (
     tune_teacher,
 )
 from launch.demo.scale import SHORT
-from launch.recipes.holding import BASE_LOCK, holding
+from launch.holding import BASE_LOCK, holding
 from launch.recipes.names import BASE, FEW
 from launch.steps import Steps
 from limbeck.config.command import run_command

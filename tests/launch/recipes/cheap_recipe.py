@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from launch.recipes.holding import holding
+from launch.holding import holding
 from launch.recipes.lineage import Lineage
 from launch.recipes.method import Prepare
 from launch.recipes.plan import Command, Planned

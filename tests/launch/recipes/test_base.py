@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from launch.holding import BASE_LOCK
 from launch.recipes import base
 from launch.recipes.base import base_paths, make_base, missing_base, provide_base
-from launch.recipes.holding import BASE_LOCK
 from launch.recipes.names import BASE, FEW
 from launch.steps import Steps
 
