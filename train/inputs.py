@@ -28,7 +28,7 @@ from train.reading.mixture import Corpora
 from train.recipe import ModelInit, Recipe, StudentFacts, Term
 from train.stream import Source
 from train.students.student_plan import StudentPlan, plan_student
-from train.students.trained import student_shapes
+from train.students.trained import check_names
 
 __all__ = ["Inputs", "open_inputs", "student_architecture"]
 
@@ -185,7 +185,7 @@ def open_inputs(recipe: Recipe) -> Inputs:
     )
     check_heldout(recipe, plan.facts, inputs.heldout_sets, families)
     _ = inputs.order  # refuses weights and boundaries that do not go together
-    student_shapes(inputs)  # refuses names to freeze, and maps
+    check_names(inputs)
     _check_formulas(recipe, plan.facts)
     return inputs
 

@@ -27,6 +27,7 @@ from train.starting.preflight import how_complete, is_complete, newest_step, pre
 from train.stopping import StopRequest
 from train.stream import RankBatch, Stream
 from train.students.student import Student
+from train.students.trained import student_shapes
 from train.updates.advance import advance, prepare_batch
 
 __all__ = ["PROG", "Result", "build", "run_steps", "say_complete", "train"]
@@ -138,6 +139,7 @@ def build(
 ) -> Job:
     """Makes the job; what it refuses is told with the line of the recipe."""
     with placed(inputs.recipe):
+        student_shapes(inputs)  # a map of one's own that cannot be is told with its term
         return build_job(inputs, run, world, warm=warm)
 
 

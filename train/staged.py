@@ -29,6 +29,7 @@ from train.recipe import Recipe
 from train.starting.across import prepare_alike
 from train.starting.preflight import is_complete, newest_step
 from train.starting.stages import StageRun, carries, goes_on_from, stage_runs
+from train.students.trained import student_shapes
 
 __all__ = ["Prepared", "opened_by", "prepare", "stages_complete", "train_stages"]
 
@@ -100,6 +101,7 @@ def train_stages(
     done, result = 0, None
     with contextlib.ExitStack() as stack:
         ranks.agree(place, lambda: _lock(run, place, stack), prog=PROG)
+        ranks.agree(place, lambda: _check_maps(ready), prog=PROG)
         for number, (stage, inputs) in enumerate(ready):
             warm = _warm_start(place, stages, number)
             if place.is_leader:
@@ -118,6 +120,13 @@ def train_stages(
             ranks.agree(place, lambda: _record(run, place, stages), prog=PROG)
     assert isinstance(result, Result)  # a recipe with stages has at least one
     return dataclasses.replace(result, run_dir=run.path, step=done)
+
+
+def _check_maps(prepared: Prepared) -> None:
+    """Refuses maps of later stages that cannot be, before the first one trains."""
+    for stage, inputs in prepared:
+        with placed(stage.recipe):
+            student_shapes(inputs)
 
 
 def _lock(run: RunDirectory, world: World, stack: contextlib.ExitStack) -> None:

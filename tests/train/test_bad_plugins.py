@@ -35,7 +35,6 @@ class Picky:
 PLUGINS = {
     "formula.py": TERM.replace("LOSS", "half"),
     "check.py": TERM.replace("LOSS", "checked") + CHECKED,
-    "picky.py": MAP,
     "leaves.py": "raise SystemExit(7)\n",
 }
 CASES = {
@@ -49,11 +48,6 @@ CASES = {
         "check.py",
         ("- loss: hidden_mse", "- loss: checked"),
         "objective[1].student_layer is one that I do not like",
-    ),
-    "map that cannot be": (
-        "picky.py",
-        ("projection: linear", "projection: picky  # here"),
-        "objective[1].projection: projection '1_hidden_mse' (picky): cannot map 8 to 12",
     ),
     "plugin that ends the program": (
         "leaves.py",
@@ -79,3 +73,24 @@ def test_plugin_that_does_not_work_is_refused_with_its_line(said, name):
     line, marked = said[name]
     assert CASES[name][-1] in line
     assert line.startswith(f"RECIPE:{marked[0]}: " if marked else "RECIPE:"), line
+
+
+def test_map_of_a_later_stage_that_cannot_be_is_refused_before_the_first_trains(shared_toy, inside):
+    (shared_toy.root / "picky.py").write_text(MAP)
+    plain = shared_toy.distil()
+    states = plain["objective"][2]
+    plain["plugins"] = [str(shared_toy.root / "picky.py")]
+    plain["stages"] = [
+        {"name": "first", "steps": 2},
+        {"name": "second", "steps": 2, "objective": [{**states, "projection": "picky"}]},
+    ]
+    del plain["training"]["steps"]
+    path = shared_toy.write(plain, "picky.yaml")
+    for verb in (("run", "--run-dir", shared_toy.root / "picky"), ("plan",)):
+        done = inside(verb[0], path, *verb[1:])
+        assert done.returncode == 2 and "step 1/" not in done.stdout
+        line = path.read_text()[: path.read_text().index('"picky"')].count("\n") + 1
+        end = (
+            f"{path}:{line}: objective[0].projection: projection '0_hidden_mse' (picky): cannot map"
+        )
+        assert done.stderr.splitlines()[-1].endswith(f"{end} 8 to 12")

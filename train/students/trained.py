@@ -25,32 +25,56 @@ from train.students.student_plan import SEVERAL, StudentPlan
 if TYPE_CHECKING:  # which checks what it opens with `student_shapes`
     from train.inputs import Inputs
 
-__all__ = ["frozen_names", "model_shapes", "num_values", "projection_plans", "student_shapes"]
+__all__ = [
+    "check_names",
+    "frozen_names",
+    "model_shapes",
+    "num_values",
+    "projection_plans",
+    "student_shapes",
+]
 
 _DENSE = ("linear", "linear_relu", "linear_tanh")
+
+
+def check_names(inputs: "Inputs") -> None:
+    """Refuses names to freeze that mean nothing, and maps that terms cannot share.
+
+    What only maps of one's own can say of themselves, `student_shapes` finds: it makes them.
+
+    Raises:
+      UsageError: begins with the path of the setting.
+    """
+    _frozen(inputs, model_shapes(inputs.plan))
+    projection_plans(inputs)
 
 
 def student_shapes(inputs: "Inputs") -> tuple[Shapes, frozenset[str]]:
     """Every variable of a run's student with its shape, and the names of those left alone.
 
-    Names and order are those of `train.students.student.Student.named_variables`.
+    Names and order are those of `train.students.student.Student.named_variables`. Maps of one's own
+    are made for it, so a run asks only after `limbeck.ranks.init`.
 
     Raises:
       UsageError: `model.freeze` names what the model has not, or all of it; maps that terms cannot
         share, or that cannot be between these widths.
     """
-    recipe, model = inputs.recipe, model_shapes(inputs.plan)
-    steps = frozen_by(recipe.model.construct)
-    constructed = tuple(name for name in steps if name in model)
-    frozen = frozen_names(list(model), (*recipe.model.freeze, *constructed))
+    model = model_shapes(inputs.plan)
+    frozen = _frozen(inputs, model)
     shapes = {f"model/{name}": shape for name, shape in model.items()}
     for index, plan in _first_uses(inputs):
         try:
-            own = _projection(plan, recipe.seed)
+            own = _projection(plan, inputs.recipe.seed)
         except UsageError as error:
             raise UsageError(f"objective[{index}].projection: {error}") from error
         shapes |= {f"projection/{plan.name}/{name}": shape for name, shape in own.items()}
     return shapes, frozen
+
+
+def _frozen(inputs: "Inputs", model: Shapes) -> frozenset[str]:
+    settings = inputs.recipe.model
+    constructed = tuple(name for name in frozen_by(settings.construct) if name in model)
+    return frozen_names(list(model), (*settings.freeze, *constructed))
 
 
 def model_shapes(plan: StudentPlan) -> Shapes:

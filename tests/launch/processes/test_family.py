@@ -36,6 +36,15 @@ def test_death_by_signal_is_counted_as_shells_do(returncode, code):
     assert exit_code_of(returncode) == code
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal: a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_requests_are_counted_and_the_first_decides_the_code():
     before = signal.getsignal(signal.SIGTERM)
     with Asked() as asked:
@@ -47,6 +56,7 @@ def test_requests_are_counted_and_the_first_decides_the_code():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_keyboard_interrupt_has_its_own_code():
     with Asked() as asked:
         os.kill(os.getpid(), signal.SIGINT)
