@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from train.losses.own_graph import own_graph
 from train.losses.temperatures import Temperature, column, divided
 
 __all__ = [
@@ -60,14 +61,16 @@ def kl_to_log_probs(
     student_logits: tf.Tensor, log_p: tf.Tensor, *, temperature: Temperature
 ) -> tf.Tensor:
     """(N,) KL to a target (N, V) of log-probabilities at this temperature."""
-    return _divergence(student_logits, log_p, temperature, with_entropy=True)
+    logits = tf.cast(student_logits, tf.float32)
+    return _divergence(logits, log_p, temperature, with_entropy=True)
 
 
 def soft_cross_entropy_to_log_probs(
     student_logits: tf.Tensor, log_p: tf.Tensor, *, temperature: Temperature
 ) -> tf.Tensor:
     """(N,) cross-entropy to a target (N, V) of log-probabilities at this temperature."""
-    return _divergence(student_logits, log_p, temperature, with_entropy=False)
+    logits = tf.cast(student_logits, tf.float32)
+    return _divergence(logits, log_p, temperature, with_entropy=False)
 
 
 def full_log_probs(logits: tf.Tensor, *, temperature: Temperature) -> tf.Tensor:
@@ -80,6 +83,7 @@ def full_log_probs(logits: tf.Tensor, *, temperature: Temperature) -> tf.Tensor:
     return tf.nn.log_softmax(divided(below, temperature), axis=-1)
 
 
+@own_graph
 def _divergence(
     student_logits: tf.Tensor, log_p: tf.Tensor, temperature: Temperature, *, with_entropy: bool
 ) -> tf.Tensor:
@@ -96,4 +100,4 @@ def _divergence(
         terms = log_p - log_q if with_entropy else -log_q
         return tf.reduce_sum(tf.where(p > 0.0, p * terms, 0.0), axis=-1), gradient
 
-    return divergence(tf.cast(student_logits, tf.float32))
+    return divergence(student_logits)

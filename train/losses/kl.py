@@ -42,6 +42,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from limbeck.labels.device.sparse import head_indices, target_log_probs, without_head
+from train.losses.own_graph import own_graph
 from train.losses.temperatures import Temperature, column, divided
 
 __all__ = ["MissingMass", "kl_values", "soft_cross_entropy_values"]
@@ -74,7 +75,7 @@ def kl_values(
     """
     teacher = _teacher(head_logits, log_tail, temperature=temperature, missing_mass=missing_mass)
     offset = tf.where(tf.exp(teacher.log_p) > 0.0, teacher.log_p, 0.0)
-    return _divergence(student_logits, ids, teacher, offset, temperature=temperature)
+    return teacher.divergence(student_logits, ids, offset, temperature=temperature)
 
 
 def soft_cross_entropy_values(
@@ -92,7 +93,7 @@ def soft_cross_entropy_values(
     """
     teacher = _teacher(head_logits, log_tail, temperature=temperature, missing_mass=missing_mass)
     offset = tf.zeros_like(teacher.log_p)
-    return _divergence(student_logits, ids, teacher, offset, temperature=temperature)
+    return teacher.divergence(student_logits, ids, offset, temperature=temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,18 @@ class _Teacher:
     """(N, 1) their sum, exactly 1 unless truncated."""
     is_entry: Any
     """(N, K) bool; False where a shorter head has no entry."""
+
+    def divergence(
+        self, logits: tf.Tensor, ids: tf.Tensor, offset: tf.Tensor, *, temperature: Temperature
+    ) -> tf.Tensor:
+        """(N,) sum_j p_j (offset_j - log q_j) of the student's logits."""
+        ids = tf.cast(ids, tf.int32)
+        # Where there is no entry: an id whose column is empty anyway.
+        ids = tf.where(self.is_entry, ids, ids[:, :1])
+        logits, p = tf.cast(logits, tf.float32), tf.exp(self.log_p)
+        return _divergence(
+            logits, ids, self.is_entry, p, self.mass, offset, temperature=temperature
+        )
 
 
 def _teacher(
@@ -133,28 +146,26 @@ def _teacher(
     )
 
 
+@own_graph
 def _divergence(
     student_logits: tf.Tensor,
     ids: tf.Tensor,
-    teacher: _Teacher,
+    is_entry: tf.Tensor,
+    p: tf.Tensor,
+    mass: tf.Tensor,
     offset: tf.Tensor,
     *,
     temperature: Temperature,
 ) -> tf.Tensor:
     """(N,) sum_j p_j (offset_j - log q_j), with 0 * anything = 0."""
-    ids = tf.cast(ids, tf.int32)
-    ids = tf.where(
-        teacher.is_entry, ids, ids[:, :1]
-    )  # no entry: an id whose column is empty anyway
-    p = tf.exp(teacher.log_p)
 
     @tf.custom_gradient
     def divergence(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        log_q, tail_shape = _student(logits, ids, teacher.is_entry, temperature=temperature)
+        log_q, tail_shape = _student(logits, ids, is_entry, temperature=temperature)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             weight = upstream[:, None] / column(temperature)
-            d_log_q = teacher.mass * tf.exp(log_q) - p
+            d_log_q = mass * tf.exp(log_q) - p
             d_head, d_bucket = d_log_q[:, :-1], d_log_q[:, -1:]
             rest = -tf.reduce_sum(d_head, axis=-1, keepdims=True)
             d_bucket = tf.where(p[:, -1:] > 0.5, rest, d_bucket)
@@ -165,7 +176,7 @@ def _divergence(
         terms = p * (offset - tf.where(p > 0.0, log_q, 0.0))
         return tf.reduce_sum(terms, axis=-1), gradient
 
-    return divergence(tf.cast(student_logits, tf.float32))
+    return divergence(student_logits)
 
 
 def _student(

@@ -7,6 +7,7 @@ from typing import Literal
 
 import tensorflow as tf
 
+from train.losses.own_graph import own_graph
 from train.losses.temperatures import Temperature, column
 
 __all__ = ["logit_mse_values", "sigmoid_cross_entropy_values"]
@@ -72,7 +73,14 @@ def sigmoid_cross_entropy_values(
     pairs = list(zip(shares, teachers, strict=True))
     p = tf.add_n([share * tf.sigmoid(z) for share, z in pairs])
     no_p = tf.add_n([share * tf.sigmoid(-z) for share, z in pairs])
+    logits = tf.cast(student_logits, tf.float32)
+    return _cross_entropy(logits, p, no_p, temperature=temperature)
 
+
+@own_graph
+def _cross_entropy(
+    student_logits: tf.Tensor, p: tf.Tensor, no_p: tf.Tensor, *, temperature: float
+) -> tf.Tensor:
     @tf.custom_gradient
     def cross_entropy(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         scaled = logits / temperature
@@ -87,4 +95,4 @@ def sigmoid_cross_entropy_values(
         no = tf.where(no_p > 0.0, no_p * tf.nn.softplus(scaled), 0.0)
         return tf.reduce_mean(yes + no, axis=-1), gradient
 
-    return cross_entropy(tf.cast(student_logits, tf.float32))
+    return cross_entropy(student_logits)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from limbeck.labels.device.sparse import head_indices
+from train.losses.own_graph import own_graph
 
 __all__ = ["sampled_cross_entropy_values"]
 
@@ -38,6 +39,14 @@ def sampled_cross_entropy_values(
       (N,) float32 in nats, without a factor T^2.
     """
     ids, weights = tf.cast(ids, tf.int32), tf.cast(weights, tf.float32)
+    logits = tf.cast(student_logits, tf.float32)
+    return _cross_entropy(logits, ids, weights, temperature=temperature)
+
+
+@own_graph
+def _cross_entropy(
+    student_logits: tf.Tensor, ids: tf.Tensor, weights: tf.Tensor, *, temperature: float
+) -> tf.Tensor:
     mass = tf.reduce_sum(weights, axis=-1, keepdims=True)
 
     @tf.custom_gradient
@@ -57,4 +66,4 @@ def sampled_cross_entropy_values(
         # 0 * -inf: a student may rule out an id that the teacher does not count.
         return tf.reduce_sum(weights * tf.where(weights > 0.0, -log_q, 0.0), axis=-1), gradient
 
-    return cross_entropy(tf.cast(student_logits, tf.float32))
+    return cross_entropy(student_logits)
