@@ -142,7 +142,7 @@ def open_inputs(recipe: Recipe) -> Inputs:
         outside a family's grid, a layer that is not there, widths that need a projection, a name to
         freeze that no variable has, a loss of one's own without its formula.
     """
-    check_types(recipe)
+    _check_types(recipe)
     data = recipe.data
     shape = student_architecture(recipe.model)
     corpora = open_corpora(data, shape, model=recipe.model.checkpoint)
@@ -248,7 +248,7 @@ def _constructed(shape: EncoderArchitecture, model: ModelInit) -> EncoderArchite
         raise UsageError(f"model.{error}") from error
 
 
-def check_types(recipe: Recipe) -> None:
+def _check_types(recipe: Recipe) -> None:
     """Holds a recipe that was made in Python to the types that one from a file must have.
 
     Raises:
@@ -259,7 +259,7 @@ def check_types(recipe: Recipe) -> None:
 
 
 def _check_formulas(recipe: Recipe, student: StudentFacts) -> None:
-    """Looks for the formulas of losses that are not ours; theirs have loaded TensorFlow anyway."""
+    """Looks for the formulas of losses of one's own, whose modules have loaded TensorFlow anyway."""
     own = type(recipe).__module__
     if all(type(term).__module__.startswith(f"{own}.") for term in recipe.objective):
         return

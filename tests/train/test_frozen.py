@@ -7,7 +7,7 @@ from limbeck.config import UsageError, yaml_file
 from train.checkpoints import checkpoint
 from train.loop import train
 from train.recipe import Recipe
-from train.students.student import frozen_names
+from train.students.trained import frozen_names
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 NAMES = ["encoder/embeddings/token", "encoder/embeddings/norm/beta", "head/kernel"]

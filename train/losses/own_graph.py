@@ -9,16 +9,17 @@ runs.
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import tensorflow as tf
 
 __all__ = ["own_graph"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def own_graph(function: F) -> F:
+def own_graph(function: Callable[P, R]) -> Callable[P, R]:
     """Runs a function as it is when called eagerly, and traces it once where a graph is built.
 
     Args:
@@ -28,7 +29,8 @@ def own_graph(function: F) -> F:
     traced = tf.function(function, autograph=False)
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return (function if tf.executing_eagerly() else traced)(*args, **kwargs)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        chosen: Callable[P, R] = function if tf.executing_eagerly() else traced
+        return chosen(*args, **kwargs)
 
-    return call  # type: ignore[return-value]  # of the same signature
+    return call

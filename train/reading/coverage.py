@@ -19,7 +19,7 @@ from train.recipe import Term
 from train.recipe.terms.labels import LabelTerm
 from train.recipe.terms.logits import LogitTerm
 
-__all__ = ["check_corpora"]
+__all__ = ["check_corpora", "check_label_fields"]
 
 
 def check_corpora(

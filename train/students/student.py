@@ -18,7 +18,7 @@ from train.students.student_model import load_model
 from train.students.student_plan import StudentPlan
 from train.students.trained import frozen_names, projection_plans
 
-__all__ = ["Student", "build_student", "frozen_names"]
+__all__ = ["Student", "build_student"]
 
 
 @dataclass(frozen=True, kw_only=True)

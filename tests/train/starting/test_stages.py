@@ -7,7 +7,7 @@ from limbeck.config import UsageError, yaml_file
 from limbeck.config.place import placed
 from train.recipe import Recipe
 from train.starting.stages import carries, goes_on_from, stage_runs
-from train.students.student import frozen_names
+from train.students.trained import frozen_names
 
 TEXT = """\
 name: toy
