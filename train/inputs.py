@@ -259,7 +259,7 @@ def _check_types(recipe: Recipe) -> None:
 
 
 def _check_formulas(recipe: Recipe, student: StudentFacts) -> None:
-    """Looks for the formulas of losses of one's own, whose modules have loaded TensorFlow anyway."""
+    """Looks for the formulas of losses of one's own; their modules load TensorFlow anyway."""
     own = type(recipe).__module__
     if all(type(term).__module__.startswith(f"{own}.") for term in recipe.objective):
         return
